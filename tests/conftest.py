@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import os
 import pkgutil
@@ -64,6 +65,8 @@ def _import_once() -> None:
             importlib.import_module(module.name)
     for name in ("_snapshot_download", "hf_api"):
         importlib.import_module(f"huggingface_hub.{name}")
+    # pytest collects garbage ten times as each run ends, and need not look at all modules for it.
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

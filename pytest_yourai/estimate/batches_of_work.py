@@ -49,16 +49,25 @@ class BatchesOfWork:
         elements = own / self.element_bytes + wide / _FLOAT32_BYTES
         return (own + wide) * min(1.0, most_elements / elements) if elements else 0.0
 
-    def room(self, head_elements: float) -> float:
+    def room(self, head_elements: float, quantization: tuple[int | None, int]) -> float:
         """Share of a Hopper's full batch that the weights of the head leave for other arrays."""
         if self.batches is None:
             return 0.0
-        left = max(0.0, 1 - head_elements / self.batches.elements)
+        bits, group_size = quantization
+        read = 1.0 if bits is None else bits / 32 + 2 / group_size
+        left = max(0.0, 1 - read * head_elements / self.batches.elements)
         return left * self.batches.elements / HOPPER.elements
 
     def are_filled_by(self, read_bytes: float) -> bool:
         """True if operations that read so much, in the model's own type, are more than a batch."""
         return self.batches is not None and read_bytes / self.element_bytes > self.batches.elements
+
+    def made_bytes(self, each: float, operations: int) -> float:
+        """What one batch makes, of layers of which `each` makes so much in so many operations."""
+        if self.batches is None:
+            return 0.0
+        most = self.batches.elements * self.element_bytes
+        return min(each * self.batches.operations / operations, most)
 
     @property
     def _operations_share(self) -> float:

@@ -29,11 +29,13 @@ _PAYLOAD = 0.9
 _BYTES_PER_GBIT = 1e9 / 8
 
 _WAITING = 0.08
-"""Of its share alone that a step takes longer for each further rank, its sum left out.
+"""Of its share alone that a step of several ranks takes longer, its sum left out.
 
-1.03 to 1.11 times with two ranks and 1.19 to 1.40 with four, in the configurations of
+They wait for the slowest, and none updates before all gradients are there. On CUDA as much for each
+further rank: 1.03 to 1.11 times with two and 1.19 to 1.40 with four, in the configurations of
 `tests/data/hosts_*xh200_*.json`, by NCCL and by ring. As much in mlx-lm's own `train`, also where
-no gradients are summed (`tests/performance/stock_ranks.py`).
+no gradients are summed (`tests/performance/stock_ranks.py`). Four hosts on the CPU took a median of
+1.07 times (`tests/performance/slow_link.py`).
 """
 
 _GBIT = {
@@ -103,9 +105,10 @@ def sum_time_s(gradient_bytes: int, world_size: int, link: Link) -> float:
     return _sent_share(world_size) * gradient_bytes / link.bytes_per_s + waits * link.latency_s
 
 
-def together_time_s(alone_s: float, sum_s: float, world_size: int) -> float:
+def together_time_s(alone_s: float, sum_s: float, world_size: int, *, on_cuda: bool) -> float:
     """Seconds of a step of several ranks; a share takes `alone_s` alone, and the sum `sum_s`."""
-    return (1 + _WAITING * (world_size - 1)) * alone_s + sum_s
+    slowing = world_size - 1 if on_cuda else min(1, world_size - 1)
+    return (1 + _WAITING * slowing) * alone_s + sum_s
 
 
 def _turns(world_size: int) -> int:

@@ -34,6 +34,12 @@ _FUSED_ATTENTION_ROWS = 128
 
 _LARGEST_FUSED_HEAD = 128
 
+_OPERATIONS_BETWEEN = 8
+"""Two norms, rotated queries and keys, attention, the MLP's activation, two residuals."""
+
+_OPERATIONS_OF_AN_ADAPTER = 3
+"""Two products, and what adds them, beside the copy of the input."""
+
 _JOINED_ARRAYS = 3
 """Chosen by the rows of gpt-oss-20b in tests/data/models_h200.json."""
 
@@ -94,6 +100,24 @@ class KeptArrays:
         """Bytes kept from the rest of the layer, but for attention's scores and DoRA's weights."""
         rest = self.after_attention_bytes + self.kept_scores_bytes + self.weights_bytes
         return self.layer_bytes - rest
+
+    @cached_property
+    def forward_bytes(self) -> int:
+        """Bytes of all that the layer makes in its forward pass."""
+        made = [
+            stage.rows * (stage.inputs + sum(linear.outputs for linear in stage.linears))
+            for stage in self.layer.stages
+        ]
+        if own := self.layer.attention:
+            made.append(own.queries + own.key_heads * own.head_dim + own.gaps)
+        return self.vector_bytes(sum(made)) + self.wide_bytes + self.outputs_bytes
+
+    @property
+    def forward_operations(self) -> int:
+        """Operations of that pass: of linear layers, of adapters, and of what is between them."""
+        copies = sum(len(linears) if self.config.dropout else 1 for _, linears in self._read)
+        adapters = copies + _OPERATIONS_OF_AN_ADAPTER * len(self.adapted)
+        return len(self.layer.linears) + _OPERATIONS_BETWEEN + adapters
 
     @cached_property
     def wide_bytes(self) -> int:

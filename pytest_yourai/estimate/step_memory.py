@@ -3,12 +3,10 @@
 What layers keep for the backward pass is in `kept_arrays`; checkpointing keeps one residual input
 instead, and computes the rest again.
 
-Three moments can be the highest: the loss, with several arrays of the logits' size, the start of
-the backward pass, and, where a batch has few tokens for what is trained, the optimizer's turn, by
-when all that was kept is gone. On top of what lives then comes what is in flight: MLX gives work to
-a GPU in batches, and frees nothing of a batch before its end.
-
-The numbers are in `coefficients`.
+Four moments can be the highest: the loss, with several arrays of the logits' size, the start of the
+backward pass, with checkpointing the forward pass, and, where a batch has few tokens for what is
+trained, the optimizer's turn, by when all that was kept is gone. On top of what lives then comes
+what is in flight, in `batches_of_work`. The numbers are in `coefficients`.
 """
 
 from __future__ import annotations
@@ -109,7 +107,7 @@ class StepMemory:
 
     @property
     def highest_moment(self) -> Moment:
-        """The loss, the start of the backward pass or the optimizer's turn: what holds most.
+        """The one of these moments that holds most.
 
         Its margin also covers that of the others: one of them may be the highest in truth.
         """
@@ -117,6 +115,8 @@ class StepMemory:
         last = {id(each): index for index, each in enumerate(self._layers)}
         moments = [self._in_the_backward_pass(index) for index in last.values()]
         moments += [self._at_the_loss(), self._at_the_update()]
+        if self.backend == "cuda" and self.config.grad_checkpoint:
+            moments.append(self._in_the_forward_pass())
         highest = max(moments, key=lambda moment: moment.sum_bytes)
         most = max(moment.sum_bytes + moment.margin_bytes for moment in moments)
         return dataclasses.replace(highest, margin_bytes=most - highest.sum_bytes)
@@ -156,6 +156,13 @@ class StepMemory:
         else:
             alive = self._coefficients.gradients * trained.parameters
         return alive + self._accumulated_bytes
+
+    def _in_the_forward_pass(self) -> Moment:
+        """With checkpointing, which keeps little: as many layers as a batch of operations holds."""
+        last, made = self._last, self._last.forward_bytes
+        in_flight = self._work.made_bytes(made, last.forward_operations)
+        most = len(self._layers) * float(made)
+        return self._moment(last, self.kept_bytes, 0.0, 0.0, min(in_flight, most))
 
     def _at_the_loss(self) -> Moment:
         flight, last = HOPPER_FLIGHT, self._last
@@ -260,11 +267,8 @@ class StepMemory:
     @cached_property
     def _room(self) -> float:
         """Share of a Hopper's full batch that the head leaves for other arrays."""
-        bits, group_size = self.quantization
         head = float(self.shapes.vocab_size * self.shapes.hidden_size)
-        if bits is not None:
-            head *= bits / 32 + 2 / group_size
-        return self._work.room(head)
+        return self._work.room(head, self.quantization)
 
     @property
     def _logits_bytes(self) -> int:

@@ -61,15 +61,15 @@ def choose_shared_budget(
 ) -> Budget:
     """The budget of each rank of a group: the least of what their hosts have for one.
 
-    A budget that was given is each rank's, and no host may have less. OptionError, and
-    TooLittleMemoryError, as for one machine.
+    A budget that was given is each rank's, and no host may have less for its ranks together.
+    OptionError, and TooLittleMemoryError, as for one machine.
     """
     budgets = []
     for share in shares:
         ranks = 1 if device.has_own_memory else share.ranks
         system = SystemMemory(share.usable_bytes, share.available_bytes, 0)
         if given_bytes is not None:
-            budgets.append(given_budget(given_bytes, system, device))
+            budgets.append(given_budget(given_bytes, system, device, ranks))
             continue
         whole = detect_budget(system, device)
         reason = f"{whole.reason}, shared by {ranks} ranks" if ranks > 1 else whole.reason
@@ -103,13 +103,16 @@ def detect_budget(system: SystemMemory, device: DeviceInfo | None) -> Budget:
     return Budget(left, reason, is_detected=True)
 
 
-def given_budget(limit_bytes: int, system: SystemMemory, device: DeviceInfo) -> Budget:
-    """The user's own; OptionError where the machine does not have as much."""
+def given_budget(
+    limit_bytes: int, system: SystemMemory, device: DeviceInfo, ranks: int = 1
+) -> Budget:
+    """The user's own; OptionError where the machine does not have as much for each rank on it."""
     physical, what = _physical(system, device)
-    if limit_bytes > physical:
+    if limit_bytes * ranks > physical:
+        shared = f", shared by {ranks} ranks" if ranks > 1 else ""
         raise OptionError(
             f"--yourai-max-memory: {limit_bytes / GB:g} GB is more than the "
-            f"{physical / GB:.3f} GB of {what}: give less, or leave it out"
+            f"{physical / ranks / GB:.3f} GB of {what}{shared}: give less, or leave it out"
         )
     return Budget(limit_bytes, "as given")
 

@@ -75,10 +75,18 @@ def recommend(options: Options, read_rows: ReadRows | None = None) -> Recommenda
 
 
 def find_budget(options: Options) -> Budget:
-    """The user's as it is, since it may be that of a larger machine, else this machine's."""
+    """The user's as it is, since it may be that of a larger machine, else this machine's.
+
+    Of several machines it is that of each: ranks of one, which a sweep starts, may share it.
+    """
     if options.memory_limit_bytes is not None:
-        return Budget(options.memory_limit_bytes, "as given")
-    return detect_budget(read_system_memory(), None)
+        found = Budget(options.memory_limit_bytes, "as given")
+    else:
+        found = detect_budget(read_system_memory(), None)
+    if options.hosts is None:
+        return found
+    reason = f"{found.reason}, on each of {options.hosts.world_size} machines"
+    return dataclasses.replace(found, reason=reason)
 
 
 def recommend_model(

@@ -194,7 +194,9 @@ class Scaler:
         if time is None:
             return found
         sum_of_a_step_s = sum_s / config.grad_accumulation_steps
-        step_s = together_time_s(time.step_time_s, sum_of_a_step_s, machines)
+        step_s = together_time_s(
+            time.step_time_s, sum_of_a_step_s, machines, on_cuda=self._is_of_cuda
+        )
         speed = time.tokens * machines / step_s
         efficiency = speed / machines * one.step_time_s / one.tokens if one else None
         if limit is Limit.NOTHING and machines > 1:
@@ -222,6 +224,12 @@ class Scaler:
     @property
     def _results(self) -> list[TrialResult]:
         return self.measured.successes if self.measured else []
+
+    @property
+    def _is_of_cuda(self) -> bool:
+        """True if the steps were measured with CUDA; a table may be made elsewhere."""
+        measured = self.measured.environment.backend if self.measured else None
+        return (measured or self.backend) == "cuda"
 
     def _needs(self, share: LoraConfig, predictor: Predictor) -> int | None:
         known = self.measured if self.measured and self.measured.has_minima else None

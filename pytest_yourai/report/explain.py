@@ -145,7 +145,7 @@ def lines(found: Found, width: int) -> Iterator[str]:
             if text:
                 yield from _wrapped(f"{name}: {_plain(text)}", width)
     yield ""
-    yield f"More: {PAGE}"
+    yield f"More, in the repository: {PAGE}"
 
 
 def _wrapped(text: str, width: int) -> list[str]:

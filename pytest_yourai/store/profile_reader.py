@@ -30,6 +30,9 @@ from pytest_yourai.store.rows import SoakRow, TrialRow
 from pytest_yourai.store.schema import first_problem, read_leniently
 from pytest_yourai.store.stored_profile import StoredProfile
 
+_MOST_RANKS = 10_000
+"""As a shared file may have."""
+
 
 def read_profiles(path: Path, *, checks_digest: bool = True) -> list[StoredProfile]:
     """The profile in `path`, or those of benchmark results, smallest model first.
@@ -86,9 +89,16 @@ def _is_of_several(document: Mapping[str, Any]) -> bool:
     return "results" in document and "all_results" not in document
 
 
-def _settings(document: Mapping[str, Any]) -> SweepSettings:
+def _settings(document: Mapping[str, Any], name: str) -> SweepSettings:
     known = {each.name for each in dataclasses.fields(SweepSettings)}
     found = mapping(document.get("settings"))
+    # Left out like others, it would make batches of several ranks those of one process.
+    ranks = found.get("world_size")
+    if ranks is not None and not (type(ranks) is int and 1 <= ranks <= _MOST_RANKS):
+        raise RecordingError(
+            f"{name}: settings.world_size: {ranks!r} is not a number of ranks: name a profile as a "
+            "sweep writes it"
+        )
     read = read_leniently(SweepSettings, {key: found[key] for key in found if key in known})
     return dataclasses.replace(read, recipe={key: found[key] for key in found if key not in known})
 
@@ -106,7 +116,7 @@ def stored_profile(
         raise RecordingError(f"{name}: model: it must name the model that was measured")
     if not isinstance(rows, list) or not rows:
         raise RecordingError(f"{name}: all_results: it must be a list of measured rows")
-    settings = _settings(document)
+    settings = _settings(document, name)
     length = _length(document, settings) or usual_seq_length
     usual_keys = recorded_keys(settings.lora_keys or ())
     limit_gb = amount(document.get("memory_limit_gb"))

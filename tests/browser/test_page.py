@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from support.browser import CHROMIUM, DESKTOP, PHONE, launched, new_page, opened
+from support.browser import CHROMIUM, DESKTOP, PHONE, new_page, opened
 from support.profiles import (
     HOSTILE,
     document,
@@ -34,14 +34,6 @@ pytestmark = [
 ]
 
 LARGEST_MB = 0.6
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launched(playwright)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -104,11 +104,11 @@ def test_a_traced_step_holds_what_the_step_holds(architecture: dict[str, Any]) -
 @pytest.mark.parametrize(
     "change",
     [
-        {"grad_checkpoint": True, "max_seq_length": 256},
+        {"grad_checkpoint": True, "max_seq_length": 256, "batch_size": 1},
         {"fine_tune_type": FineTuneType.DORA},
         {"fine_tune_type": FineTuneType.FULL, "optimizer": Optimizer.ADAMW},
         {"dropout": 0.1, "rank": 64},
-        {"grad_accumulation_steps": 4, "rank": 64},
+        {"grad_accumulation_steps": 2, "rank": 64},
         {"optimizer": Optimizer.MUON, "batch_size": 1, "max_seq_length": 17, "rank": 32},
         {"lora_keys": "qkvo", "num_layers": 2, "batch_size": 1},
     ],

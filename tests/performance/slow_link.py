@@ -80,7 +80,7 @@ def judged(
     gradient_bytes = together[0][key]["all_sum_bytes"]
     sum_s = sum_time_s(gradient_bytes, asked.hosts, link)
     timed_s = statistics.median(rows[key]["all_sum_time_s"] for rows in together)
-    predicted_s = together_time_s(alone_s, sum_s, asked.hosts)
+    predicted_s = together_time_s(alone_s, sum_s, asked.hosts, on_cuda=False)
     times_s = [step_s(rows[key]) for rows in together]
     took_s = statistics.median(times_s)
     off = predicted_s / took_s - 1

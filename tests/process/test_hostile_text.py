@@ -7,8 +7,8 @@ import os
 import shlex
 import stat
 import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -37,21 +37,39 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(
-    folder: Path, *command: str, environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """A command whose output has nothing dangerous in it."""
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=folder,
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        check=False,
-    )
-    assert dangers_in(done.stdout) == []
-    assert dangers_in(done.stderr) == []
-    assert b"Traceback" not in done.stderr
-    return done
+@dataclass(frozen=True)
+class Printed:
+    """What a run of pytest printed, in which nothing is dangerous, and its status."""
+
+    status: int
+    out: bytes
+    err: bytes
+
+
+PytestHere = Callable[..., Printed]
+
+
+@pytest.fixture
+def pytest_here(
+    folder: Path,
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> PytestHere:
+    """Run pytest in this process, and in that folder."""
+
+    def run_pytest(*arguments: str) -> Printed:
+        monkeypatch.chdir(folder)
+        done = pytester.runpytest_inprocess(*arguments)
+        # A RunResult has lines, without what ended them.
+        printed = capfdbinary.readouterr()
+        assert printed.out + printed.err
+        assert dangers_in(printed.out) == []
+        assert dangers_in(printed.err) == []
+        assert b"Traceback" not in printed.err
+        return Printed(int(done.ret), printed.out, printed.err)
+
+    return run_pytest
 
 
 def run_here(capture: pytest.CaptureFixture[bytes], *words: str) -> int:
@@ -67,15 +85,6 @@ def run_here(capture: pytest.CaptureFixture[bytes], *words: str) -> int:
     return status
 
 
-def run_sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    flags = (f"--yourai-model=./{HOSTILE}", "--yourai-matrix=m.yaml", "--yourai-steps=2")
-    fault = {
-        "YOURAI_TEST_FAULT": "say_hostile_things@warmup",
-        "YOURAI_TEST_FAULT_DONE": str(folder / "fault-done"),
-    }
-    return run(folder, "pytest", *flags, *arguments, environment=fault)
-
-
 OUTPUTS = {
     "output": "o.json",
     "log": "l.jsonl",
@@ -87,17 +96,19 @@ OUTPUTS = {
 
 def test_a_sweep_and_all_that_reads_it(
     folder: Path,
+    pytest_here: PytestHere,
     monkeypatch: pytest.MonkeyPatch,
     capfdbinary: pytest.CaptureFixture[bytes],
     record_property: Callable[[str, object], None],
 ) -> None:
     flags = [f"--yourai-{flag}={HOSTILE}{name}" for flag, name in OUTPUTS.items()]
-    done = run_sweep(
-        folder, "-rA", "--junit-xml=junit.xml", "--benchmark-json=benchmark.json", *flags
-    )
-    assert done.returncode == 1
-    assert b"RuntimeError: evil" in done.stdout
-    assert b"worker stderr" in done.stdout
+    flags += [f"--yourai-model=./{HOSTILE}", "--yourai-matrix=m.yaml", "--yourai-steps=2"]
+    monkeypatch.setenv("YOURAI_TEST_FAULT", "say_hostile_things@warmup")
+    monkeypatch.setenv("YOURAI_TEST_FAULT_DONE", str(folder / "fault-done"))
+    done = pytest_here("-rA", "--junit-xml=junit.xml", "--benchmark-json=benchmark.json", *flags)
+    assert done.status == 1
+    assert b"RuntimeError: evil" in done.out
+    assert b"worker stderr" in done.out
     document = json.loads((folder / f"{HOSTILE}o.json").read_text())
     outcomes = [row["outcome"] for row in document["all_results"]]
     journal = (folder / f"{HOSTILE}l.jsonl").read_text().splitlines()
@@ -114,7 +125,7 @@ def test_a_sweep_and_all_that_reads_it(
     recipe = (folder / f"{HOSTILE}c.yaml").read_text()
     assert f"# Run it with: (cd $'{folder}/evil" in recipe
     assert yaml.safe_load(recipe)["model"] == "."
-    command = next(line for line in done.stdout.decode().splitlines() if line.startswith("Next"))
+    command = next(line for line in done.out.decode().splitlines() if line.startswith("Next"))
     words = subprocess.run(
         ["bash", "-c", command.partition("yourai train ")[2].join(["printf '%s\\0' ", ""])],
         capture_output=True,
@@ -131,45 +142,22 @@ def test_a_sweep_and_all_that_reads_it(
     assert run_here(capfdbinary, "report", profile, "-o", f"{HOSTILE}q.html") == 0
 
 
-@pytest.fixture
-def pytest_here(
-    folder: Path,
-    pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
-    capfdbinary: pytest.CaptureFixture[bytes],
-) -> Callable[..., pytest.RunResult]:
-    """Run pytest in this process and in that folder, with nothing dangerous in its output."""
-
-    def run_pytest(*arguments: str) -> pytest.RunResult:
-        monkeypatch.chdir(folder)
-        done = pytester.runpytest_inprocess(*arguments)
-        # A RunResult has lines, without what ended them.
-        printed = capfdbinary.readouterr()
-        assert printed.out + printed.err
-        assert dangers_in(printed.out) == []
-        assert dangers_in(printed.err) == []
-        assert b"Traceback" not in printed.err
-        return done
-
-    return run_pytest
-
-
-def test_estimates(pytest_here: Callable[..., pytest.RunResult]) -> None:
+def test_estimates(pytest_here: PytestHere) -> None:
     done = pytest_here("--yourai-recommend", f"--yourai-model=./{HOSTILE}")
-    assert done.ret == 0
+    assert done.status == 0
 
 
 def test_a_worker_that_cannot_start(
     folder: Path,
-    pytest_here: Callable[..., pytest.RunResult],
+    pytest_here: PytestHere,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (folder / "broken_engine.py").write_text(f"raise RuntimeError({HOSTILE!r})\n")
     monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{os.environ['PYTHONPATH']}")
     monkeypatch.setenv("YOURAI_TEST_ENGINE", "broken_engine:Engine")
     done = pytest_here(f"--yourai-model=./{HOSTILE}")
-    assert done.ret == pytest.ExitCode.USAGE_ERROR
-    assert "the worker process cannot run" in done.stderr.str()
+    assert done.status == pytest.ExitCode.USAGE_ERROR
+    assert b"the worker process cannot run" in done.err
 
 
 @pytest.mark.parametrize(
@@ -197,11 +185,11 @@ def test_a_mistake_is_one_sentence(
 
 
 def test_a_mistake_in_a_sweep_is_one_sentence(
-    pytest_here: Callable[..., pytest.RunResult],
+    pytest_here: PytestHere,
 ) -> None:
     done = pytest_here(f"--yourai-model={HOSTILE}x", f"--yourai-steps={HOSTILE}")
-    assert done.ret == pytest.ExitCode.USAGE_ERROR
-    assert "evil" in done.stderr.str()
+    assert done.status == pytest.ExitCode.USAGE_ERROR
+    assert b"evil" in done.err
 
 
 def test_training(

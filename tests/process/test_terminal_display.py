@@ -68,7 +68,7 @@ def test_no_word_of_pytests_own_is_lost(
     folder: Path, arguments: tuple[str, ...], environment: dict[str, str], has_colors: bool
 ) -> None:
     # With -v the words before PASSED fill a row.
-    seen = sweep(folder, 71, *arguments, **environment, YOURAI_TEST_STEP_S="0.05")
+    seen = sweep(folder, 71, *arguments, **environment)
     assert "active" in "".join(seen.looks)
     assert seen.terminal.lines == without_ours(seen)
     assert seen.has_colors is has_colors

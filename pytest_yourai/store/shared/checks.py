@@ -115,13 +115,13 @@ def _origin_faults(shared: SharedProfile, bounds_of: BoundsOf) -> Iterator[Fault
     """What a file says of its model, its time and its machine, and cannot be."""
     named, model = shared.settings.model, shared.model
     if named is None and bounds_of(shared, shared.all_results[0].config) is None:
-        yield Fault("model", f"{model} is no packaged preset: share a sweep of one, or update")
+        yield Fault("model", f"{model} is not a packaged preset: share a sweep of one, or update")
     if named is not None and named.rpartition("/")[2] != model:
         yield Fault("model", f"{model} is not the name of {named}: share the profile again")
     try:
         datetime.fromisoformat(shared.created_at)
     except ValueError:
-        yield Fault("created_at", f"{shared.created_at} is no time: share the profile again")
+        yield Fault("created_at", f"{shared.created_at} is not a time: share the profile again")
     machine = shared.environment
     there_bytes = max(machine.system_memory_bytes, machine.device_memory_bytes or 0)
     if shared.memory_limit_gb * GB > there_bytes * (1 + _SAME):
@@ -200,7 +200,7 @@ def _step_faults(shared: SharedProfile, result: TrialResult) -> Iterator[tuple[s
     if any(each not in (tokens, tokens // ranks) for each in result.step_tokens):
         yield "step_tokens", f"a step of made-up rows has {tokens:,} tokens"
     if not result.loss:
-        yield "loss", f"it is {result.loss}, which no model that learns has"
+        yield "loss", f"it is {result.loss}, which is not a valid loss"
 
 
 def _memory_faults(

@@ -73,9 +73,10 @@ class Launcher:
     def pause(self) -> None:
         """Stop it, and none of the ranks, once all have connected.
 
-        It has nothing to do from then on, and takes a whole processor for it: it waits for the
-        ranks to take input, which a pipe always does (MLX 0.32.4, launch.py). On two processors a
-        step of two ranks took 1.9 times as long beside it (tests/performance/ranks.py).
+        It has nothing to do from then on, and would wake for it fifty times a second for each
+        rank: it waits for the ranks to take input, which a pipe always does (MLX 0.32.4,
+        launch.py; worker/engine/mlx_launch.py). Where it did so without a pause, a step of two
+        ranks took 1.9 times as long on two processors (tests/performance/ranks.py).
         """
         self._signal(signal.SIGSTOP)
 

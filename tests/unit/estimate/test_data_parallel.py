@@ -66,11 +66,20 @@ def test_gpus_take_what_is_predicted_of_one(
         share = dataclasses.replace(each.config, batch_size=each.config.batch_size // gpus)
         if share in alone:
             sum_s = sum_time_s(each.all_sum_bytes or 0, gpus, link)
-            predicted_s = together_time_s(alone[share].step_time_s or 0, sum_s, gpus)
+            predicted_s = together_time_s(alone[share].step_time_s or 0, sum_s, gpus, on_cuda=True)
             off.append(predicted_s / (each.step_time_s or 0) - 1)
     assert len(off) == (4 if gpus == 2 else 6)
     assert max(map(abs, off)) < largest, off
     assert sum(map(abs, off)) / len(off) < mean, off
+
+
+def test_without_a_gpu_ranks_wait_for_each_other_as_long_however_many_they_are() -> None:
+    assert together_time_s(1.0, 0.5, 1, on_cuda=False) == 1.5
+    assert (
+        together_time_s(1.0, 0.5, 2, on_cuda=False)
+        == together_time_s(1.0, 0.5, 4, on_cuda=False)
+        > 1.5
+    )
 
 
 def test_sums_that_were_timed_are_believed() -> None:

@@ -350,6 +350,27 @@ def test_a_short_last_layer_is_held_until_the_batch_of_the_one_below_ends() -> N
     assert two.highest_moment.activations_bytes == two.kept_bytes, "too long for one batch"
 
 
+def test_with_checkpointing_the_forward_pass_fills_a_batch_of_operations() -> None:
+    sizes: dict[str, Any] = {"model_type": "phi3", "num_hidden_layers": 32}
+    sizes["intermediate_size"] = 4096
+    made = step(("o_proj",), layers=32, length=256, backend="cuda", checkpoint=True, **sizes)
+    # A layer has 4 linear layers, 8 operations between them, and 4 of its one adapter; it makes
+    # what linear layers read and give, what is rotated, and the adapter's copy and output.
+    tokens = 2 * 255
+    rotated = 2 * (8 + 4 + 4)
+    layer = (3 * 8 + 4096) + (16 + 8 + 2 * 4096 + 8) + rotated + 8 + 8
+    assert made.highest_moment.in_flight_bytes == 100 / 16 * tokens * 4 * layer
+    few = step(("o_proj",), layers=2, length=256, backend="cuda", checkpoint=True, **sizes)
+    assert few.highest_moment.activations_bytes > few.kept_bytes, "the backward pass"
+
+
+@pytest.mark.parametrize(
+    "floor", [each for each in read_floors("floors_h200.json") if each.row["model"] == "phi3-mini"]
+)
+def test_phi3_is_met(floor: Floor) -> None:
+    assert abs(floor.error()) <= 0.04
+
+
 FLOORS = [
     pytest.param(floor, id=f"{floor.backend} {floor}")
     for file in FILES

@@ -51,6 +51,13 @@ def test_ranks_of_one_host_share_its_memory() -> None:
     assert "shared by 2 ranks" in str(shared)
 
 
+def test_a_given_budget_is_there_for_each_rank_of_a_host() -> None:
+    shares = [HostShare(100 * GB, 99 * GB, 2)] * 2
+    assert choose_shared_budget(50 * GB, CPU, shares).limit_bytes == 50 * GB
+    with pytest.raises(OptionError, match=r"60 GB is more than the 50\.000 GB of .*, shared by 2"):
+        choose_shared_budget(60 * GB, CPU, shares)
+
+
 def test_the_host_with_the_least_decides() -> None:
     hosts = [HostShare(100 * GB, 99 * GB, 1), HostShare(16 * GB, 15 * GB, 1)]
     assert choose_shared_budget(None, CPU, hosts).limit_bytes == round(0.8 * 16 * GB)

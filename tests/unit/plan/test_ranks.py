@@ -18,7 +18,7 @@ from pytest_yourai.machine.environment import installed_backend
 from pytest_yourai.models.dataset_lengths import TrainingData
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.nearest_fits import nearest_fits
-from pytest_yourai.plan.recommend import recommend
+from pytest_yourai.plan.recommend import find_budget, recommend
 from pytest_yourai.plan.stages import RunPlan, make_run_plan
 from pytest_yourai.plan.sweep_plan import (
     SafeCheck,
@@ -183,6 +183,17 @@ def test_estimates_are_of_a_rank(pytester: pytest.Pytester) -> None:
     )
     with pytest.raises(OptionError, match="--yourai-batch-size: 2 ranks do not divide 1, 3: choo"):
         estimated("--yourai-hosts=2", "--yourai-batch-size=1,3")
+
+
+def test_the_budget_of_an_estimate_is_that_of_each_machine(pytester: pytest.Pytester) -> None:
+    def budget(*flags: str) -> str:
+        options = read_options(pytester.parseconfig("--yourai-model=llama-8b", *flags))
+        return str(find_budget(options))
+
+    assert budget("--yourai-max-memory=64") == "64.0 GB (as given)"
+    together = "--yourai-hosts=2"
+    assert budget("--yourai-max-memory=64", together) == "64.0 GB (as given, on each of 2 machines)"
+    assert budget(together).endswith(", on each of 2 machines)")
 
 
 def test_what_is_collected_shows_the_needs_of_a_rank(pytester: pytest.Pytester) -> None:

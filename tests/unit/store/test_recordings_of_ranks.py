@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from pytest_yourai.api.profile import load
+from pytest_yourai.core.errors import RecordingError
+from pytest_yourai.store.profile_reader import profiles_in
 
 DATA = Path(__file__).parents[2] / "data"
 
@@ -38,3 +40,13 @@ def test_each_rank_needed_what_its_share_of_the_batch_needs_alone(
 def test_rows_of_one_process_have_no_keys_of_ranks() -> None:
     document = json.loads((DATA / "hosts_2xh200_alone.json").read_text())
     assert not any("ranks" in row for row in document["all_results"])
+
+
+@pytest.mark.parametrize("ranks", ["2", 0, -2, 2.5, True, 10**12])
+def test_what_is_not_a_number_of_ranks_is_not_taken_for_one_process(ranks: object) -> None:
+    document = json.loads((DATA / "hosts_2xh200_ring.json").read_text())
+    document["settings"]["world_size"] = ranks
+    with pytest.raises(
+        RecordingError, match=r"p\.json: settings\.world_size: .* is not a number of"
+    ):
+        profiles_in(document, "p.json")

@@ -89,7 +89,7 @@ def test_a_file_as_it_was_shared_has_no_fault(right: dict[str, Any]) -> None:
         (row(1, step_time_ms=None), "all_results: row 1: step_time_ms: it is None, and by the raw"),
         (row(1, minimum_memory_mb=1.0), "all_results: row 1: minimum_memory_mb: it is 1.0, and"),
         (row(1, update_time_s=9.9), "all_results: row 1: update_time_s: it is 9.9, and by the raw"),
-        (lambda found: found.update(model="mine"), "model: mine is no packaged preset: share a"),
+        (lambda found: found.update(model="mine"), "model: mine is not a packaged preset: share"),
         (
             lambda found: found["settings"].update(model="owner/other"),
             "model: llama-8b is not the name of owner/other",
@@ -98,7 +98,7 @@ def test_a_file_as_it_was_shared_has_no_fault(right: dict[str, Any]) -> None:
             lambda found: found["settings"].update(model="owner/.."),
             "settings.model: string should match pattern",
         ),
-        (lambda found: found.update(created_at=":-:"), "created_at: :-: is no time: share the"),
+        (lambda found: found.update(created_at=":-:"), "created_at: :-: is not a time: share the"),
         (
             lambda found: found.update(memory_limit_gb=1e6),
             "memory_limit_gb: 1,000,000.0 GB is over the machine's 150.8 GB",
@@ -111,7 +111,7 @@ def test_a_file_as_it_was_shared_has_no_fault(right: dict[str, Any]) -> None:
             lambda found: found["settings"].update(distributed_backend="ring"),
             "settings.distributed_backend: it is ring, and settings.world_size is 1",
         ),
-        (row(1, loss=0.0), "all_results: row 1: loss: it is 0.0, which no model that learns has"),
+        (row(1, loss=0.0), "all_results: row 1: loss: it is 0.0, which is not a valid loss"),
         (row(1, throughput_score=1), "all_results: row 1: throughput_score: it is 1, and by"),
     ],
 )
