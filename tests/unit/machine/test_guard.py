@@ -202,7 +202,7 @@ def test_the_room_is_what_was_available_and_held_within_the_container(
 
 
 def test_what_the_kernel_ended_on_another_machine_is_kept() -> None:
-    guard = Guard(GB)
+    guard = Guard(GB, forced=False)
     seen = MemoryTrace(read_system_memory(), oom_kills=1)
     guard.take_in(seen, [], 0)
     guard.read_system()
