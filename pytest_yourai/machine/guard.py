@@ -237,7 +237,8 @@ class Guard:
             self._earlier_kills = read_system_memory(cgroup).oom_kills
         system = read_system_memory(self._cgroup)
         trace = self.trace
-        trace.oom_kills = max(0, system.oom_kills - self._earlier_kills)
+        # Those of another machine, which were taken in, are not counted here.
+        trace.oom_kills = max(trace.oom_kills, system.oom_kills - self._earlier_kills)
         trace.largest_swap_used_bytes = max(trace.largest_swap_used_bytes, system.swap_used_bytes)
         trace.was_under_the_floor |= too_little_left(system) is not None
         if trace.room_bytes is not None:

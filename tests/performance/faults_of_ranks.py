@@ -22,7 +22,7 @@ from pathlib import Path
 from _common import table, verdict
 from support.cgroups import made_cgroup
 from support.hosts import Hosts, made_hosts
-from support.processes import events, profile
+from support.processes import events, profile, wait_for
 from support.rank_faults import BATCHES, STRUCK, RankSweep, engine_variables, started_sweep
 
 Deed = Callable[[RankSweep], None]
@@ -61,6 +61,11 @@ def kill_launcher(sweep: RankSweep) -> None:
 
 def cut(sweep: RankSweep) -> None:
     sweep.hosts.cut(sweep.second)
+
+
+def stop_and_cut(sweep: RankSweep) -> None:
+    send(signal.SIGSTOP, AGENT)(sweep)
+    cut(sweep)
 
 
 def join(sweep: RankSweep) -> None:
@@ -163,12 +168,16 @@ def free_port(sweep: RankSweep) -> None:
 
 
 def confine_worker(sweep: RankSweep) -> None:
-    """Into 100 MB, before it wants more."""
+    """Into 100 MB, before it wants more, and before its guard looks where it is."""
+    wait_for(lambda: len(events(sweep.folder, "subprocess_spawned")) == GROUP_SPAWNED)
     (worker,) = sweep.find("worker.__main__")
     (CGROUPS[0] / "cgroup.procs").write_text(str(worker.pid))
 
 
 CGROUPS: list[Path] = []
+
+GROUP_SPAWNED = 2
+"""Starts in the journal once the ranks have joined; the first is of what inspects the model."""
 
 
 @dataclass(frozen=True)
@@ -238,9 +247,15 @@ def cases() -> list[Case]:
     found += [Case("link cut", moment, cut, LOST, join) for moment in ("loading", *RUNNING)]
     found += [
         Case("link cut", moment, cut, APART, join)
-        for moment in ("before connecting", "connecting", "joining", "between trials")
+        for moment in ("before connecting", "connecting", "joining")
     ]
+    # The next trial may have begun.
+    found += [Case("link cut", "between trials", cut, (*APART, *LOST), join)]
     found += [Case("link cut", "after the last trial", cut, OK, join)]
+    found += [
+        Case("agent stopped and link cut", "measuring", stop_and_cut, LOST, join),
+        Case("agent stopped and link cut", "joining", stop_and_cut, APART, join),
+    ]
     found += [
         Case("link slowed", moment, slow("200kbit"), (*OK, *LOST, "collective_stalled"), speed_up)
         for moment in ("loading", "measuring")
@@ -250,7 +265,9 @@ def cases() -> list[Case]:
         Case("never answers", "measuring", nothing, ("collective_stalled",), kind="hang"),
         Case("MLX lacks memory", "loading", nothing, MEMORY, kind="lack_memory"),
         Case("MLX lacks memory", "measuring", nothing, MEMORY, kind="lack_memory"),
-        Case("kernel lacks memory", "between trials", confine_worker, MEMORY, kind="fill_memory"),
+        Case(
+            "kernel lacks memory", "before the trials", confine_worker, MEMORY, kind="fill_memory"
+        ),
         Case("worker faults", "measuring", nothing, LOST, kind="SIGSEGV"),
         Case("engine raises", "measuring", nothing, ("error",), kind="fail"),
         Case("other mlx-lm", "before connecting", other_version("mlx-lm"), APART, usual_login),
@@ -281,9 +298,12 @@ def judge(case: Case, hosts: Hosts, folder: Path) -> Judgement:
             found.left = sweep.left()
         else:
             sweep.await_struck()
+            if case.heal is join:
+                # Nobody can reach it: it finds out by itself.
+                found.left = sweep.left(sweep.second)
             case.heal(sweep)
             found.said = sweep.finish()
-            found.left = sweep.left()
+            found.left += sweep.left()
     found.seconds = time.monotonic() - start
     completed = events(folder, "trial_complete")
     found.found = [event["outcome"] for event in completed]

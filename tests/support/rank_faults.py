@@ -112,11 +112,11 @@ class RankSweep:
         """The output, once pytest has ended."""
         return processes.finish(self.process, _MOST_S)
 
-    def left(self) -> list[str]:
-        """What still runs on any host 3 s after this was asked."""
+    def left(self, *hosts: Host) -> list[str]:
+        """What still runs on these hosts, by default on all, 3 s after this was asked."""
         end = time.monotonic() + _LEFT_AFTER_S
-        hosts = (self.hosts.desk, *self.hosts.hosts)
-        while left := [process for host in hosts for process in host.processes()]:
+        asked = hosts or (self.hosts.desk, *self.hosts.hosts)
+        while left := [process for host in asked for process in host.processes()]:
             if time.monotonic() > end:
                 return [" ".join(process.cmdline()) for process in left]
             time.sleep(0.05)

@@ -199,3 +199,11 @@ def test_the_room_is_what_was_available_and_held_within_the_container(
     found = SystemMemory(16 * GB, GB, 0, container_limit_bytes=GB)
     guard.check()
     assert guard.trace.room_bytes == GB
+
+
+def test_what_the_kernel_ended_on_another_machine_is_kept() -> None:
+    guard = Guard(GB, forced=False)
+    seen = MemoryTrace(read_system_memory(), oom_kills=1)
+    guard.take_in(seen, [], 0)
+    guard.read_system()
+    assert guard.trace.oom_kills == 1
