@@ -224,7 +224,7 @@ def install(session: nox.Session, *what: str) -> None:
 
 
 def install_fast(session: nox.Session) -> None:
-    """What the tests need, with which MLX compiles its kernels for the CPU in a sixth of the time."""
+    """What the tests need, where MLX compiles kernels for the CPU in a sixth of the time."""
     install(session, "-e", TESTS)
     session.run("python", ".ci/precompile_mlx.py")
 

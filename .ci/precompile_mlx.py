@@ -31,8 +31,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory(dir=header.parent) as own:
                 new = Path(own) / compiled.name
                 # `-w`: it warns of "#pragma once", as if the header were no header.
-                command = ["g++", *FLAGS, "-w", "-I", include, "-x", "c++-header", header]
-                command += ["-o", new]
+                command: list[str | Path] = ["g++", *FLAGS, "-w", "-I", include]
+                command += ["-x", "c++-header", header, "-o", new]
                 subprocess.run(command, check=True)
                 new.replace(compiled)
 
