@@ -65,7 +65,7 @@ def _import_once() -> None:
             importlib.import_module(module.name)
     for name in ("_snapshot_download", "hf_api"):
         importlib.import_module(f"huggingface_hub.{name}")
-    # pytest collects garbage ten times as each run ends, and need not look at all modules for it.
+    # pytest collects garbage as each run ends, and need not look at all modules for it.
     gc.freeze()
 
 

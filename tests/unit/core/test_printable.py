@@ -45,6 +45,7 @@ _VALUES = st.recursive(
 )
 
 
+@pytest.mark.repeats
 @given(_VALUES, st.booleans(), st.sampled_from([None, 2, "\t", "\u00a0"]))
 @example("x" * 2000, True, None)
 def test_what_is_plainly_printable_needs_no_change(

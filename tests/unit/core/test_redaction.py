@@ -184,6 +184,7 @@ def test_what_looks_like_a_token_stays_where_it_is_a_file(
     assert Redactor({"HF_TOKEN": name})(f"model ./{name}") == "model ./[HF_TOKEN]"
 
 
+@pytest.mark.repeats
 def test_hostile_text_takes_no_time() -> None:
     for part in ("eyJ-", "https://a:", "hf_" + "a" * 16 + "/", "--a-", "cookie:", "A_", "Basic aa"):
         began = time.perf_counter()
@@ -204,6 +205,7 @@ def test_our_own_words_stay_whatever_the_password(monkeypatch: pytest.MonkeyPatc
     assert sanitize.clean(row) == row | {"error": "[DB_PASSWORD]: [MY_TOKEN]"}
 
 
+@pytest.mark.repeats
 def test_all_words_that_files_have_are_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
     presets = read_presets(packaged_models()).values()
     shapes = [read_architecture_shapes(each.architecture or {}) for each in presets]

@@ -106,6 +106,7 @@ def _clean() -> dict[str, RunErrors]:
     return {name: found for name in read_models() for _, found in run_in_order([name])}
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("one_kind", [False, True], ids=["kinds apart", "all one kind"])
 def test_no_model_is_harmed_by_what_others_taught_before_it(one_kind: bool) -> None:
     clean = _clean()
@@ -114,6 +115,7 @@ def test_no_model_is_harmed_by_what_others_taught_before_it(one_kind: bool) -> N
             assert found.excess(clean[name]) <= 0, (order, name)
 
 
+@pytest.mark.repeats
 def test_a_model_is_predicted_better_the_second_time_whatever_ran_between() -> None:
     clean = _clean()
     for name, other in itertools.permutations(clean, 2):

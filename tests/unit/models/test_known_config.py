@@ -12,6 +12,7 @@ from support.mlx_lm_defaults import TABLE, mlx_lm_folder, read_defaults, written
 from support.tiny_families import TINY_FAMILIES
 
 
+@pytest.mark.repeats
 def test_the_table_of_defaults_is_that_of_the_installed_mlx_lm() -> None:
     assert TABLE.read_text(encoding="utf-8") == written(read_defaults(mlx_lm_folder())), (
         "python tests/support/mlx_lm_defaults.py"

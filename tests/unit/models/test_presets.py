@@ -141,6 +141,7 @@ MODELS_TEXT = TEXTS | matching(
 )
 
 
+@pytest.mark.repeats
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=MODELS_TEXT)
 def test_no_text_gives_anything_but_presets_or_a_model_error(tmp_path: Path, text: str) -> None:

@@ -65,6 +65,7 @@ def test_a_smaller_batch_keeps_the_rows_of_an_update() -> None:
         assert f"--yourai-grad-accumulation-steps={accumulation}" in each.flags
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("budget", [8, 9, 11, 14])
 @pytest.mark.parametrize("bits", [4, 8, None])
 def test_proposals_fit_and_none_includes_another(budget: float, bits: int | None) -> None:

@@ -143,6 +143,7 @@ def test_numbers_are_those_of_mlx_lm(tmp_path: Path, key: str, text: str, number
     )
 
 
+@pytest.mark.repeats
 @example("._0")
 @given(st.text("0123456789.eE+-_", min_size=1, max_size=8))
 def test_each_word_is_the_number_or_the_text_that_it_is_to_mlx_lm(

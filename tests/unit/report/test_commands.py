@@ -229,7 +229,8 @@ def test_where_nothing_fits_it_is_the_nearest_that_does(pytester: pytest.Pyteste
     )
     assert lines[0] == "Next, what fits by estimate, the least change first"
     changes, commands = lines[1:-1:2], lines[2:-1:2]
-    assert "batch 2 with accumulation 2: " in changes[0]
+    assert "checkpointing: " in changes[0]
+    assert "batch 2 with accumulation 2: " in changes[1]
     assert all(": needs " in line for line in changes)
     for command in commands:
         assert command.startswith("    pytest --yourai-model=llama-8b ")

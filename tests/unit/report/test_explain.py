@@ -137,6 +137,7 @@ def test_a_part_of_another_message_is_left_out() -> None:
     assert len(titles(ABORTED)) == 1
 
 
+@pytest.mark.repeats
 def test_a_long_log_takes_no_longer_than_reading_it() -> None:
     start = time.process_time()
     assert titles("Iter 40: Train loss 1.231, Peak mem 9.1 GB\n" * 20_000 + TRACEBACK)

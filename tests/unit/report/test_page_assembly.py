@@ -55,6 +55,7 @@ def elements() -> Elements:
     return Elements(page(Content(profiles_of(hostile()))))
 
 
+@pytest.mark.repeats
 @given(JSON)
 def test_what_is_embedded_comes_back_and_has_no_markup(value: Any) -> None:
     text = embedded(value)

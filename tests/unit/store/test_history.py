@@ -288,6 +288,7 @@ def test_any_bytes_are_read_past(tmp_path: Path, lines: list[bytes]) -> None:
     assert read_history(path).unreadable_lines >= 0
 
 
+@pytest.mark.repeats
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     EVENTS,

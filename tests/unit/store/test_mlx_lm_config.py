@@ -205,6 +205,7 @@ def test_too_few_rows_to_validate_with_are_left_out(
     assert ("no validation" in comments(found)) is (expected is not None)
 
 
+@pytest.mark.repeats
 @example("\x00")
 @example("?")
 @given(TEXTS | matching(r"[-+.0-9eE:_]{1,8}"))

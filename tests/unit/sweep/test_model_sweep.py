@@ -109,6 +109,7 @@ def test_an_interruption_that_nobody_took_up_is_not_that_of_the_next_trial(
     assert not sweep.is_measuring
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize(
     ("sent", "step"), [(signal.SIGINT, 1), (signal.SIGTERM, 7), (signal.SIGHUP, 7)]
 )

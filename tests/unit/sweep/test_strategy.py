@@ -131,6 +131,7 @@ def limits(configs: list[LoraConfig], count: int = 9) -> list[float]:
     return [low * (high / low) ** (number / (count - 1)) for number in range(count)]
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("known", [True, False], ids=["estimate", "no estimate"])
 @pytest.mark.parametrize(("configs", "most"), [(matrix(), 10), (QUICK, 6)], ids=["80", "12"])
 def test_the_best_is_found_in_few_trials_at_any_budget(
@@ -154,6 +155,7 @@ def test_an_estimate_saves_trials_by_score() -> None:
     assert informed < 0.8 * blind
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("objective", list(Objective))
 @pytest.mark.parametrize("factor", [0.8, 0.9, 1.1, 1.2])
 def test_a_minimum_measured_wrongly_does_not_mislead(objective: Objective, factor: float) -> None:
@@ -167,6 +169,7 @@ def test_a_minimum_measured_wrongly_does_not_mislead(objective: Objective, facto
         assert bench.regret(results, objective) <= (0.03 if objective is SPEED else 1e-9)
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("factor", [0.5, 1.5])
 def test_a_step_time_measured_wrongly_does_not_mislead(factor: float) -> None:
     configs = matrix()
@@ -242,6 +245,7 @@ def test_holes_and_several_lengths(objective: Objective) -> None:
 ALL_AXES = matrix((1, 2, 4), (64, 128), (16, 32), (256, 512, 1024), (False, True))
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("known", [True, False], ids=["estimate", "no estimate"])
 def test_by_score_the_longest_rows_without_checkpointing_are_found(known: bool) -> None:
     estimated = ALL_AXES if known else NO_ESTIMATE
@@ -259,6 +263,7 @@ def test_by_score_the_longest_rows_without_checkpointing_are_found(known: bool) 
         assert " (or as high with longer rows or without checkpointing)" in reason
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("known", [True, False], ids=["estimate", "no estimate"])
 def test_by_speed_lengths_and_checkpointing_are_searched_too(known: bool) -> None:
     estimated = ALL_AXES if known else NO_ESTIMATE
@@ -383,6 +388,7 @@ def recipe_factor(config: LoraConfig) -> float:
     return factor * (1.25 if config.lora_keys == "all" and factor == 1 else 1.0)
 
 
+@pytest.mark.repeats
 @pytest.mark.parametrize("objective", [SCORE, SPEED])
 @pytest.mark.parametrize("is_estimated", [True, False])
 @pytest.mark.parametrize("limit", [6e9, 9e9, 40e9])
