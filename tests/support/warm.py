@@ -106,17 +106,14 @@ def _server() -> socket.socket:
     """Started once for each process of tests; ends with it, since it holds the other end."""
     requests, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with its_end:
-        process = subprocess.Popen(
+        # Returns at once: the server is no child of this process, whose children tests look at.
+        subprocess.run(
             [sys.executable, _SERVER, str(its_end.fileno())],
+            check=True,
             pass_fds=(its_end.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
         )
-
-    def end() -> None:
-        requests.close()
-        process.wait()
-
-    atexit.register(end)
+    atexit.register(requests.close)
     return requests

@@ -6,6 +6,7 @@ gets the process's id and later its status, and the three streams. It ends with 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import os
@@ -24,6 +25,8 @@ _DESCRIPTORS = 4
 
 
 def main() -> None:
+    if os.fork():
+        os._exit(0)
     requests = socket.socket(fileno=int(sys.argv[1]))
     inherited = _path_entries(os.environ)
     _import_all()
@@ -48,6 +51,11 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if not any(part in module.name for part in ("worker.engine", "suite", "__main__")):
             importlib.import_module(module.name)
+    for name in [each for each in sys.modules if each.startswith(package.__name__)]:
+        for found in vars(sys.modules[name]).values():
+            if isinstance(found, functools._lru_cache_wrapper):
+                # Such as the secrets of this environment.
+                found.cache_clear()
 
 
 class _Server:
