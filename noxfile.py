@@ -40,15 +40,13 @@ def lint(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """The unit tests; with no arguments also what they run of each package."""
     install(session, "-e", TESTS)
-    tests = ("-m", "pytest", "-n", "2", *BESIDE_EACH_OTHER, "tests/unit")
-    if session.posargs:
-        # Arguments may leave tests out.
-        run_tests(session, "python", *tests, *session.posargs)
-        return
     with tempfile.TemporaryDirectory() as folder:
         measured = {"COVERAGE_FILE": f"{folder}/coverage"}
-        run_tests(session, "coverage", "run", *tests, "-m", "not repeats", env=measured)
-        run_tests(session, "python", *tests, "-m", "repeats")
+        command = ("coverage", "run", "-m", "pytest", "-n", "2", *BESIDE_EACH_OTHER, "tests/unit")
+        run_tests(session, *command, *session.posargs, env=measured)
+        if session.posargs:
+            # Arguments may leave tests out.
+            return
         session.run("coverage", "combine", "--quiet", env=measured)
         report = os.environ.get("YOURAI_COVERAGE", f"{folder}/coverage.json")
         session.run("coverage", "json", "--quiet", "-o", report, env=measured)

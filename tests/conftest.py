@@ -8,7 +8,8 @@ import importlib
 import os
 import pkgutil
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if grouped := vars(item).get("_nodeid"):
             item._id = type(item.id).parse(grouped)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    # With coverage they take three times as long.
+    repeats = item.get_closest_marker("repeats") and "coverage" in sys.modules
+    measuring = sys.modules["coverage"].Coverage.current() if repeats else None
+    if measuring is None:
+        return (yield)
+    measuring.stop()
+    try:
+        return (yield)
+    finally:
+        measuring.start()
 
 
 @functools.cache

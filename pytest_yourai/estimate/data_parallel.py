@@ -34,8 +34,8 @@ _WAITING = 0.08
 They wait for the slowest, and none updates before all gradients are there. On CUDA as much for each
 further rank: 1.03 to 1.11 times with two and 1.19 to 1.40 with four, in the configurations of
 `tests/data/hosts_*xh200_*.json`, by NCCL and by ring. As much in mlx-lm's own `train`, also where
-no gradients are summed (`tests/performance/stock_ranks.py`). Four hosts on the CPU took a median of
-1.07 times (`tests/performance/slow_link.py`).
+no gradients are summed (`tests/performance/stock_ranks.py`). Two and four hosts on the CPU took
+0.97 to 1.20 times (`tests/performance/slow_link.py`).
 """
 
 _GBIT = {
