@@ -18,6 +18,7 @@ import pytest_yourai
 
 from support.cgroups import made_cgroup
 from support.hub import hub_cache
+from support.known_packages import remember_packages
 
 __all__ = ["hub_cache"]
 
@@ -80,6 +81,7 @@ def _import_once() -> None:
             importlib.import_module(module.name)
     for name in ("_snapshot_download", "hf_api"):
         importlib.import_module(f"huggingface_hub.{name}")
+    remember_packages()
     # pytest collects garbage as each run ends, and need not look at all modules for it.
     gc.freeze()
 
