@@ -39,13 +39,11 @@ _MARGIN_OF_MOMENT = 0.9
 _MARGIN_OF_KEPT = 0.02
 """Margins as shares: no measured minimum was more than half of the moment above the estimate."""
 
-
 _SCORES_ALIVE = 3
 """Arrays of scores in the gradient of softmax: it, the gradient of its output, their product."""
 
 _SCORES_READ = 4
 """How often the operations up to that product read scores: mask, softmax, and two factors."""
-
 
 _LOGITS_READ = 3
 """How often the loss, its gradient and that of the head read an array of the logits' size."""
