@@ -107,6 +107,9 @@ def _become(request: Mapping[str, Any], streams: Sequence[int], installed: Seque
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    if (constants := sys.modules.get("huggingface_hub.constants")) is not None:
+        # It reads HF_ENDPOINT and others as it is imported.
+        importlib.reload(constants)
     sys.path[:] = [request["folder"], *_path_entries(os.environ), *installed]
     sys.argv[:] = ["pytest", *request["arguments"]]
     sys.orig_argv[:] = [sys.executable, "-m", *sys.argv]
