@@ -19,6 +19,9 @@ from support.warm_server import LONGEST_REQUEST
 
 _SERVER = Path(__file__).with_name("warm_server.py")
 
+_FIRST_ENVIRONMENT = dict(os.environ)
+"""Without what single tests set, such as the mark by which one counts its processes."""
+
 
 class WarmProcess:
     """Has what tests use of subprocess.Popen; it leads a session of its own.
@@ -110,6 +113,7 @@ def _server() -> socket.socket:
         subprocess.run(
             [sys.executable, _SERVER, str(its_end.fileno())],
             check=True,
+            env=_FIRST_ENVIRONMENT,
             pass_fds=(its_end.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
