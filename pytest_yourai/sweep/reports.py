@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import pydantic
 
@@ -43,7 +44,15 @@ class _Report:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        return pydantic.TypeAdapter(cls).validate_json(text)
+        adapter = adapter_of(cls)  # type: ignore[arg-type]  # mypy misses the hash of a class
+        parsed: Self = adapter.validate_json(text)
+        return parsed
+
+
+@functools.cache
+def adapter_of(report: type[_Report]) -> pydantic.TypeAdapter[Any]:
+    """The parser of one kind of report: making it takes longer than the trial of a replay."""
+    return pydantic.TypeAdapter(report)
 
 
 @dataclass(frozen=True)
