@@ -16,7 +16,7 @@ from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.report.fitting_commands import what_may_fit, what_would_fit
-from pytest_yourai.report.model_words import estimates_line, model_words, own_presets, preset_words
+from pytest_yourai.report.model_words import estimates_line, own_presets, preset_words
 from pytest_yourai.report.shorter_rows_lines import shorter_rows_text
 from pytest_yourai.report.training_commands import (
     OF_RECIPE,
@@ -36,6 +36,14 @@ _ONLY_OF_REPLAY = (
     *("--yourai-replay", "--yourai-model", "--yourai-models", "-k", "-m"),
     *("--yourai-benchmark", "--yourai-optimize"),
 )
+
+
+_ONLY_OF_WALK = (
+    *("--yourai-benchmark", "--yourai-model", "--yourai-models", "-k", "-m"),
+    *("--yourai-output", "--yourai-report", "--yourai-markdown", "--yourai-resume"),
+    *("--yourai-compare", "--yourai-fail-on", "--yourai-confirm"),
+)
+"""Flags of a walk that are not those of the sweep to come."""
 
 
 def next_steps(
@@ -170,7 +178,9 @@ def _sweep_of_recommended(
     best = recommended(collected.models())
     stage = next((each for each in setup.stages if best and each.asked_as == best.preset), None)
     if stage is not None:
-        yield f"Next: {invocation.line(*model_words(setup, stage), '--quick')}"
+        kept = without_flags(invocation.arguments, *_ONLY_OF_WALK)
+        words = (*preset_words(setup.options), f"--yourai-model={stage.asked_as}", *kept)
+        yield f"Next: {invocation.line(*words, '--quick')}"
     else:
         yield f"Next, what fits by estimate: {estimates_line(setup.options, invocation)}"
 

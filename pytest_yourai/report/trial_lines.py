@@ -237,8 +237,8 @@ def predictions(
     """
     width = max(map(len, found), default=0)
     if backend:
-        limit = f", limit {gigabytes(limit_bytes)}" if limit_bytes else ", no limit named"
-        yield f"Predicted for {backend}{limit}, before anything was measured:"
+        within = f" within {gigabytes(limit_bytes)}" if limit_bytes else ", no budget named"
+        yield f"Predicted for {backend}{within}, before anything was measured:"
     for item_id, prediction in found.items():
         if isinstance(prediction, str):
             yield f"  {item_id:{width}}  {prediction}"

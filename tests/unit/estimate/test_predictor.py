@@ -149,7 +149,7 @@ def test_it_is_surely_over_only_beyond_the_known_error() -> None:
     # 10 GB less twice 2 %, and the margin of 15 %: 11.04 GB.
     assert prediction.is_surely_over(round(11.0 * GB))
     assert not prediction.is_surely_over(round(11.1 * GB))
-    assert str(prediction) == "about 10.0 GB (± 200.0 MB)"
+    assert str(prediction) == "about 10.0 GB (± 2.0 %)"
 
 
 def test_the_peak_is_within_what_the_budget_leaves_unless_more_is_needed() -> None:

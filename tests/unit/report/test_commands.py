@@ -301,6 +301,19 @@ def test_after_a_walk_it_is_the_sweep_of_the_recommended_model(pytester: pytest.
     ]
 
 
+def test_what_was_given_for_a_walk_is_given_for_the_sweep(pytester: pytest.Pytester) -> None:
+    walk = ("--yourai-benchmark", "--yourai-models=all", "--yourai-output=w.json", "-k", "8b")
+    flags = ("--yourai-max-memory=28", "--yourai-rank=16", "--yourai-grad-checkpoint")
+    [line] = said(pytester, *walk, *flags)
+    assert line == f"Next: pytest --yourai-model=hermes-70b {' '.join(flags)} --quick"
+    separate = (*walk, *flags[:1], "--yourai-rank", "16", flags[2])
+    [line] = said(pytester, *separate, outcome=Outcome.OOM)
+    assert line == (
+        "Next, what fits by estimate: pytest --yourai-recommend --yourai-max-memory=28 "
+        "--yourai-rank 16 --yourai-grad-checkpoint"
+    )
+
+
 def test_of_several_models_the_recommended_one_is_trained(pytester: pytest.Pytester) -> None:
     [line] = said(pytester, "--yourai-model=llama-8b", "--yourai-model=r1-distill-14b")
     assert line.startswith("Next: yourai train --model r1-distill-14b --profile ")

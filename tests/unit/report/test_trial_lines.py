@@ -222,12 +222,13 @@ def test_where_no_model_can_be_predicted_for_no_backend_is_named() -> None:
         "  m  unavailable: not here"
     ]
     first, _ = predictions({"m": "unknown: it cannot be estimated"}, "cpu", None)
-    assert first == "Predicted for cpu, no limit named, before anything was measured:"
+    assert first == "Predicted for cpu, no budget named, before anything was measured:"
 
 
 def test_a_prediction_says_what_is_needed_and_taken_or_that_it_is_over_the_budget() -> None:
     prediction = Prediction(10 * GB, 12 * GB, 4 * GB, relative_error=0.02, ahead_bytes=5 * GB)
-    _, roomy = predictions({"m": prediction}, "cuda", 40 * GB)
-    assert roomy == "  m  needs about 10.0 GB (± 200.0 MB), takes up to 15.0 GB"
+    first, roomy = predictions({"m": prediction}, "cuda", 40 * GB)
+    assert first == "Predicted for cuda within 40.0 GB, before anything was measured:"
+    assert roomy == "  m  needs about 10.0 GB (± 2.0 %), takes up to 15.0 GB"
     _, over = predictions({"m": prediction}, "cuda", 10 * GB)
-    assert over == "  m  needs about 10.0 GB (± 200.0 MB), over the budget"
+    assert over == "  m  needs about 10.0 GB (± 2.0 %), over the budget"
