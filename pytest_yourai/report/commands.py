@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_yourai.core.answers import find_answers, headlined
-from pytest_yourai.core.axes import SIZES
+from pytest_yourai.core.axes import SIZES, VARIANTS, value_text
+from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.outcomes import SkipReason
 from pytest_yourai.core.paths import from_here
 from pytest_yourai.core.shell import command_line
@@ -144,8 +145,23 @@ def _measured_here(options: Options, stage: Stage, invocation: Invocation) -> st
     quick = [] if is_chosen or any(each in _QUICK for each in kept) else ["--quick"]
     ranks = stage.setup.plan.settings.world_size if stage.setup else None
     hosts = [f"--yourai-hosts={ranks}"] if ranks is not None and ranks > 1 else []
-    words = (*preset_words(options), f"--yourai-model={model}", *kept, *quick, *hosts)
+    own = (*_recorded(options, stage), *hosts)
+    words = (*preset_words(options), f"--yourai-model={model}", *kept, *quick, *own)
     return f"Next, to measure it here{copy}: {invocation.line(*words)}"
+
+
+def _recorded(options: Options, stage: Stage) -> Iterator[str]:
+    """The flags for what was recorded, beside sizes, and would not be measured without them."""
+    configs = stage.setup.plan.configs if stage.setup else ()
+    usual = LoraConfig(1, 1, 1, stage.model.default_max_seq_length)
+    for axis in VARIANTS:
+        values = dict.fromkeys(axis.of(each) for each in configs if axis.applies_to(each))
+        if axis.name in options.axes or not values or list(values) == [axis.of(usual)]:
+            continue
+        if axis.metavar is not None:
+            yield f"--yourai-{axis.flag}={','.join(map(value_text, sorted(values)))}"
+        elif list(values) == [True]:
+            yield f"--yourai-{axis.flag}"
 
 
 def _sweep_of_recommended(

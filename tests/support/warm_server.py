@@ -7,6 +7,7 @@ gets the process's id and later its status, and the three streams. It ends with 
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import json
 import os
@@ -56,6 +57,8 @@ def _import_all() -> None:
             if isinstance(found, functools._lru_cache_wrapper):
                 # Such as the secrets of this environment.
                 found.cache_clear()
+    # Forks neither copy all modules to look for garbage in them, nor take them apart at their end.
+    gc.freeze()
 
 
 class _Server:

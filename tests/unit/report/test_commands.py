@@ -26,7 +26,7 @@ from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_info import StageInfo
 
 from support.models import TINY
-from support.profiles import QUICK
+from support.profiles import DATA, QUICK
 
 GB = 1_000_000_000
 CONFIG = LoraConfig(4, 64, 16, 512)
@@ -161,6 +161,20 @@ def test_after_a_replay_the_same_configurations_are_measured(pytester: pytest.Py
     assert said(pytester, f"--yourai-replay={QUICK}") == [f"{measured} --quick"]
     with_matrix = (f"--yourai-replay={QUICK}", "--yourai-matrix=m.yaml")
     assert said(pytester, *with_matrix) == [f"{measured} --yourai-matrix=m.yaml"]
+
+
+def test_after_a_replay_what_was_not_usual_is_measured_so(pytester: pytest.Pytester) -> None:
+    command = "--yourai-model=llama-8b --quick"
+    flag = f"--yourai-replay={DATA / 'matrix_h200_llama8b_256.json'}"
+    [line] = said(pytester, flag)
+    assert line.endswith(f"{command} --yourai-seq-length=256")
+    recorded = json.loads(QUICK.read_text())
+    recorded.pop("digest", None)
+    for row in recorded["all_results"]:
+        row |= {"grad_checkpoint": True, "max_seq_length": 512}
+    (pytester.path / "ckpt.json").write_text(json.dumps(recorded))
+    [line] = said(pytester, "--yourai-replay=ckpt.json")
+    assert line.endswith(f"{command} --yourai-grad-checkpoint")
 
 
 def test_what_several_ranks_measured_is_measured_by_as_many(pytester: pytest.Pytester) -> None:

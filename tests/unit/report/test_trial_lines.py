@@ -51,7 +51,7 @@ def line(of: TrialResult, *others: TrialResult) -> str:
 def test_with_accumulation_an_update_is_shown_too() -> None:
     config = LoraConfig(1, 8, 4, 513, grad_accumulation_steps=4)
     found = dataclasses.replace(ONE, config=config, step_times_s=(0.02, 0.02, 0.02, 0.048))
-    assert line(found).endswith("✓ needs 2.0 MB, takes 4.0 MB, 27ms/step, 108ms/update")
+    assert line(found).endswith("✓ needs 2.0 MB, takes 4.0 MB, 27ms/step, 108ms/update ± 0.0 %")
 
 
 def test_without_further_axes_they_are_not_shown() -> None:
@@ -126,6 +126,13 @@ def test_the_title_of_a_sweep_says_what_is_swept() -> None:
         "Sweep: batch 1, 2 × rank 8, 16 × layers 4 × seq 513, 1025"
     )
     assert swept_title([full], ConfigLabels.of([full])) == "Sweep: batch 2 × layers 4"
+    updates = [
+        dataclasses.replace(TWO.config, batch_size=batch, grad_accumulation_steps=16 // batch)
+        for batch in (1, 2, 8)
+    ]
+    assert swept_title(updates, ConfigLabels.of(updates)) == (
+        "Sweep: batch 1, 2, 8 × rank 8 × layers 4, in updates of 16 rows"
+    )
 
 
 def test_what_is_unusual_shows_where_it_is_the_same_for_all() -> None:
