@@ -16,6 +16,7 @@ from pytest_yourai.cli.mistakes import refuse_command, refuse_flags
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, print_error
 from pytest_yourai.cli.pytest_commands import invocation, take_models, without_prefix
 from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.exiting import exit_quickly
 from pytest_yourai.core.installed import import_installed
 from pytest_yourai.core.sanitize import screen_text
 from pytest_yourai.machine.descriptors import provide_descriptors
@@ -30,6 +31,7 @@ _FAILED_STATUS = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (those of the process) name; its exit status."""
+    exit_quickly()
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from dataclasses import dataclass
-from typing import Any, Self
-
-import pydantic
+from typing import Self
 
 from pytest_yourai.core.outcomes import SkipReason
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import json_text, without_secrets
 from pytest_yourai.core.soak_results import SoakResult
+from pytest_yourai.core.type_adapters import type_adapter
 from pytest_yourai.sweep.confirming import Confirmed
 from pytest_yourai.sweep.stage_info import StageInfo
 
@@ -44,15 +42,7 @@ class _Report:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        adapter = adapter_of(cls)  # type: ignore[arg-type]  # mypy misses the hash of a class
-        parsed: Self = adapter.validate_json(text)
-        return parsed
-
-
-@functools.cache
-def adapter_of(report: type[_Report]) -> pydantic.TypeAdapter[Any]:
-    """The parser of one kind of report: making it takes longer than the trial of a replay."""
-    return pydantic.TypeAdapter(report)
+        return type_adapter(cls).validate_json(text)
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pytest_yourai.models.layer_shapes import LinearShape
 from pytest_yourai.models.source import Inspection
 from pytest_yourai.plan.sweep_plan import SweepContext
 from pytest_yourai.sweep.preflight import Preflight
-from pytest_yourai.sweep.reports import ItemCounts, SoakReport, TrialReport, adapter_of
+from pytest_yourai.sweep.reports import ItemCounts, SoakReport, TrialReport
 from pytest_yourai.sweep.stage_info import StageInfo
 
 from support.profiles import a_soak
@@ -116,8 +116,3 @@ def test_a_secret_of_digits_leaves_numbers_alone_and_goes_from_text() -> None:
     soak = a_soak(CONFIG, Outcome.ERROR, reason="00000000", footprint_bytes=20_000_000_000)
     [soaked] = SoakReport.from_json(SoakReport("m", (soak,), None).to_json()).results
     assert (soaked.reason, soaked.footprint_bytes) == ("[FOO_PASSWORD]", 20_000_000_000)
-
-
-def test_a_parser_is_made_once_for_all_reports_of_a_kind() -> None:
-    assert adapter_of(TrialReport) is adapter_of(TrialReport)
-    assert adapter_of(SoakReport) is not adapter_of(TrialReport)
