@@ -10,8 +10,9 @@ import pytest
 
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.sweep import preflight
+from pytest_yourai.worker import watched_process
 
-from support import faults, worker_faults
+from support import faults, warm_worker, worker_faults
 from support.faults import Judge
 from support.processes import TESTS, SweepResult, SweepRun, put_on_path, run_pytest
 
@@ -23,6 +24,8 @@ def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         return
     put_on_path(monkeypatch, TESTS)
     monkeypatch.setenv("YOURAI_TEST_ENGINE", "support.scripted_engine:ScriptedEngine")
+    if warm_worker.IS_POSSIBLE and "pytester" in request.fixturenames:
+        monkeypatch.setattr(watched_process, "subprocess", warm_worker.warm_subprocess())
 
 
 @pytest.fixture(autouse=True)
