@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess as subprocesses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("YOURAI_TEST_ENGINE", "support.scripted_engine:ScriptedEngine")
     if warm_worker.IS_POSSIBLE and "pytester" in request.fixturenames:
         monkeypatch.setattr(watched_process, "subprocess", warm_worker.warm_subprocess())
+
+
+@pytest.fixture
+def cold_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers start as those of a user do."""
+    monkeypatch.setattr(watched_process, "subprocess", subprocesses)
 
 
 @pytest.fixture(autouse=True)
