@@ -16,11 +16,13 @@ from pytest_yourai.cli.mistakes import refuse_command, refuse_flags
 from pytest_yourai.cli.parser import INTERRUPTED_STATUS, USAGE_STATUS, print_error
 from pytest_yourai.cli.pytest_commands import invocation, take_models, without_prefix
 from pytest_yourai.core.errors import InputError
+from pytest_yourai.core.exiting import exit_quickly
 from pytest_yourai.core.installed import import_installed
 from pytest_yourai.core.sanitize import screen_text
 from pytest_yourai.machine.descriptors import provide_descriptors
 from pytest_yourai.machine.launch import check_alone
 from pytest_yourai.plan.invocation import Invocation
+from pytest_yourai.plan.short_commands import FIT, ShortCommand
 from pytest_yourai.report.safe_stream import print_lines
 from pytest_yourai.sweep.child_process import command_of_pytest, environment_of_pytest, shown
 
@@ -29,6 +31,7 @@ _FAILED_STATUS = 1
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (those of the process) name; its exit status."""
+    exit_quickly()
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
@@ -62,7 +65,7 @@ def _run(arguments: list[str]) -> int:
     try:
         if given.command in OF_PYTEST:
             of_pytest = OF_PYTEST[given.command]
-            refuse_flags(chosen, of_pytest.name, wrong, "put flags of pytest after --")
+            refuse_flags(chosen, of_pytest.name, wrong, _otherwise(of_pytest))
             take_models(given, words)
             _prepare(given)
             _become_pytest(invocation(of_pytest, given, rest))
@@ -78,6 +81,13 @@ def _run(arguments: list[str]) -> int:
         print_error(chosen.prog, str(problem))
         return USAGE_STATUS
     return status
+
+
+def _otherwise(command: ShortCommand) -> str:
+    """What to do about a flag that is like none of its own."""
+    if command is FIT:
+        return "nothing is run: leave it out, or see yourai fit --help"
+    return "put flags of pytest after --"
 
 
 _SEES_FOLDER = {"train", *OF_PYTEST}

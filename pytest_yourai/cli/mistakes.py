@@ -9,8 +9,12 @@ from pytest_yourai.core.similar import similar
 
 _IN_A_RECIPE = "name it in the YAML file of --config"
 
+_EPOCHS = "mlx-lm counts steps: give --iters; a sweep with --data names the steps of an epoch"
+
 _OF_OTHERS = {
     "train": {
+        "--epochs": _EPOCHS,
+        "--num-epochs": _EPOCHS,
         "--train": "this always trains: leave it out",
         "--test": "no test rows are read: afterwards run mlx_lm.lora --test with --adapter-path",
         "--test-batches": "no test rows are read: leave it out",
@@ -20,6 +24,9 @@ _OF_OTHERS = {
         + _IN_A_RECIPE,
     },
     "sweep": {
+        "--epochs": _EPOCHS,
+        "--num-epochs": _EPOCHS,
+        "--pick": "a sweep names all three answers: give it to yourai train",
         "--train": "a sweep only measures: leave it out",
         "--test": "a sweep only measures: leave it out",
         "--test-batches": "a sweep only measures: leave it out",

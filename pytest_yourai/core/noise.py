@@ -7,6 +7,8 @@ the speed ± its noise, do not overlap.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -44,13 +46,31 @@ class Noise:
 
 
 def noise_of(result: TrialResult) -> Noise | None:
-    """The noise of the measured steps, or of whole cycles; None for fewer than three."""
-    times_s = comparable_times(result, per_token=len(set(result.step_tokens)) > 1)
+    """The noise of whole cycles, or of steps within them; None for fewer than three of either."""
+    per_token = len(set(result.step_tokens)) > 1
+    times_s = comparable_times(result, per_token=per_token)
+    if len(times_s) < _LEAST_STEPS:
+        times_s = comparable_times(_without_updates(result), per_token=per_token)
     if len(times_s) < _LEAST_STEPS:
         return None
     middle, deviation = statistics.median(times_s), robust_deviation(times_s)
     least = max(_OUTLYING_DEVIATIONS * deviation, _LEAST_OUTLYING_SHARE * middle)
     return Noise(deviation / middle, sum(abs(each - middle) > least for each in times_s))
+
+
+def _without_updates(result: TrialResult) -> TrialResult:
+    """Its steps as those of no cycle, without the last of each, which updates and takes longer."""
+    accumulation = result.config.grad_accumulation_steps
+    if accumulation == 1:
+        return result
+    positions = range(1, len(result.step_times_s) + 1)
+    is_alike = [position % accumulation > 0 for position in positions]
+    return dataclasses.replace(
+        result,
+        config=dataclasses.replace(result.config, grad_accumulation_steps=1),
+        step_times_s=tuple(itertools.compress(result.step_times_s, is_alike)),
+        step_tokens=tuple(itertools.compress(result.step_tokens, is_alike)),
+    )
 
 
 def robust_deviation(values: Sequence[float]) -> float:
@@ -94,12 +114,12 @@ def as_fast_as_the_fastest(results: Iterable[TrialResult]) -> list[TrialResult]:
 def noise_line(results: Sequence[TrialResult]) -> str | None:
     """The sentence on an order that noise could have made; None if one is surely the fastest.
 
-    Results of fewer than three steps do not count: nothing is known of their noise.
+    Also None where nothing is known of the noise of any of them, as after fewer than three steps.
     """
-    count = len(as_fast_as_the_fastest(each for each in results if noise_of(each)))
-    if count <= 1:
+    near = as_fast_as_the_fastest(results)
+    if len(near) <= 1 or not any(map(noise_of, near)):
         return None
-    return f"The {count} fastest are within noise of each other: their ranges (±) overlap"
+    return f"The {len(near)} fastest are within noise of each other: their ranges (±) overlap"
 
 
 def _speeds(result: TrialResult) -> tuple[float, float]:

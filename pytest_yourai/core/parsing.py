@@ -18,12 +18,22 @@ _MOST_GB = 1e6
 
 _LEAST_GB = 0.001
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GB|MB)")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GB|MB)", re.IGNORECASE)
 
 
 def memory_bytes(text: str) -> int:
-    """Bytes, from a number of GB (1e9 bytes)."""
-    gigabytes = positive(_MOST_GB)(text)
+    """Bytes, from a number of GB (1e9 bytes), with or without its unit: `16`, `16GB`, `500 MB`."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        return _bytes_of(text)
+    return _bytes_of(match[1] if match[2].upper() == "GB" else f"{match[1]}e-3")
+
+
+def _bytes_of(text: str) -> int:
+    gigabytes = _number(text, float)
+    # NaN compares false with everything.
+    if gigabytes is None or not 0 < gigabytes <= _MOST_GB:
+        raise ValueError(f"it must be a number of GB above 0, such as 16, up to {_MOST_GB:,.0f}")
     if gigabytes < _LEAST_GB:
         raise ValueError(f"it must be at least {_LEAST_GB:g}, which is 1 MB")
     return round(gigabytes * GB)
@@ -34,7 +44,7 @@ def memory_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError("it must be a number of GB or MB, such as 20 GB")
-    return memory_bytes(match[1]) if match[2] == "GB" else memory_bytes(f"{match[1]}e-3")
+    return memory_bytes(text)
 
 
 def positive(most: float) -> Callable[[str], float]:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
-from pytest_yourai.core.axes import recipe_of
+from pytest_yourai.core.axes import GRAD_ACCUMULATION_STEPS, RECIPE
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
 from pytest_yourai.core.noise import is_surely_faster
 from pytest_yourai.core.recipe_needs import LIGHTEST_OPTIMIZERS
@@ -72,7 +72,7 @@ def beaten_by(result: TrialResult, results: Iterable[TrialResult]) -> TrialResul
 
     They train by the same recipe, with no less capacity (rank × adapted layers) and no shorter
     rows, in no more memory, the minimum. They are faster by more than noise explains, or exactly
-    as fast and better in one of these.
+    as fast and better in one of these. Accumulation may differ where updates have as many rows.
     """
     return next(
         iter(
@@ -91,9 +91,25 @@ def _beats(other: TrialResult, result: TrialResult) -> bool:
             theirs >= mine
             for theirs, mine in zip(_qualities(other), _qualities(result), strict=True)
         )
-        and recipe_of(other.config) == recipe_of(result.config)
+        and _update_alike(other.config, result.config)
         and (is_surely_faster(other, result) or _is_better_otherwise(other, result))
     )
+
+
+def _update_alike(one: LoraConfig, other: LoraConfig) -> bool:
+    """True for one recipe; its accumulation may differ where an update has the same rows."""
+    others = (axis for axis in RECIPE if axis is not GRAD_ACCUMULATION_STEPS)
+    return all(axis.of(one) == axis.of(other) for axis in others) and (
+        one.grad_accumulation_steps == other.grad_accumulation_steps
+        or one.effective_batch_size == other.effective_batch_size
+    )
+
+
+def accumulation_follows(configs: Iterable[LoraConfig]) -> bool:
+    """True where it varies with the batch size alone, so that all updates have as many rows."""
+    every = list(configs)
+    rows = {each.effective_batch_size for each in every}
+    return len(rows) == 1 and len({each.grad_accumulation_steps for each in every}) > 1
 
 
 def _is_better_otherwise(other: TrialResult, result: TrialResult) -> bool:
@@ -112,11 +128,17 @@ def _qualities(result: TrialResult) -> tuple[float, float, float]:
 def fastest_batches(results: Iterable[TrialResult]) -> list[TrialResult]:
     """The fastest batch size of each combination of the other axes that fits, by tokens per second.
 
-    Ascending adapter capacity, then rank, then length; without checkpointing first.
+    Accumulation that follows from the batch size is no axis of its own. Ascending adapter capacity,
+    then rank, then length; without checkpointing first.
     """
     fastest: dict[LoraConfig, TrialResult] = {}
-    for result in best_first(results, Objective.TOKENS_PER_SECOND):
-        fastest.setdefault(dataclasses.replace(result.config, batch_size=1), result)
+    fastest_first = best_first(results, Objective.TOKENS_PER_SECOND)
+    follows = accumulation_follows(each.config for each in fastest_first)
+    for result in fastest_first:
+        others = dataclasses.replace(result.config, batch_size=1)
+        if follows:
+            others = dataclasses.replace(others, grad_accumulation_steps=1)
+        fastest.setdefault(others, result)
     return sorted(
         fastest.values(),
         key=lambda result: (

@@ -25,6 +25,7 @@ from pytest_yourai.core.errors import OutputError
 from pytest_yourai.core.files import parse_json, write_json
 from pytest_yourai.core.opening import open_regular, own_folder, read_own
 from pytest_yourai.core.paths import cache_folder
+from pytest_yourai.core.type_adapters import type_adapter
 from pytest_yourai.estimate.calibration import COMPONENTS, Calibration
 
 _NAMED_BY = "calibration"
@@ -54,8 +55,6 @@ class _Entry(pydantic.BaseModel):
 
 Lessons = Mapping[str, Mapping[str, Calibration]]
 """By kind of recipe, calibrations by `identity_of_shapes`."""
-
-_LESSONS = pydantic.TypeAdapter(dict[str, dict[str, _Entry]])
 
 
 class _DamagedError(Exception):
@@ -170,7 +169,9 @@ def _read() -> dict[str, Any]:
 def _lessons(document: dict[str, Any], group: str) -> Lessons:
     """The entry of `group`; an empty one without."""
     try:
-        entries = _LESSONS.validate_python(document.get(group, {}))
+        entries = type_adapter(dict[str, dict[str, _Entry]]).validate_python(
+            document.get(group, {})
+        )
         found = {
             recipe: {model: entry.calibration for model, entry in models.items()}
             for recipe, models in entries.items()

@@ -3,7 +3,7 @@
 MLX's exporter knows no checkpoints, so a layer is traced as it is, between two seams: something is
 added to what it reads, and what it gives is multiplied, by numbers that nothing else uses. Both are
 taken out again here, and what the backward pass needs of the layer is computed anew, from the
-layer's input, once the gradient of its output is there. That is what `mx.checkpoint` does.
+layer's input, once its output is there: `mx.checkpoint` waits for no gradient (mlx/transforms.cpp).
 """
 
 from __future__ import annotations
@@ -131,9 +131,9 @@ def _computed_again(
     layer: _Layer, own: dict[Array, None], operations: list[Operation]
 ) -> list[Operation]:
     """The operations that compute anew what the backward pass needs, which then uses that."""
-    assert layer.source is not None and layer.gradient is not None  # noqa: S101, PT018
+    assert layer.source is not None and layer.result is not None  # noqa: S101, PT018
     late = Array(layer.source.shape, layer.source.item_bytes, holding=layer.source.holding)
-    late.maker = Operation("Depends", [layer.source, layer.gradient], [late])
+    late.maker = Operation("Depends", [layer.source, layer.result], [late])
     users = [
         operation
         for operation in operations[layer.position :]

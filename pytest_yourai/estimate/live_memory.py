@@ -20,6 +20,7 @@ from pytest_yourai.estimate.array_layout import (
     is_matrix,
     reshaped_strides,
 )
+from pytest_yourai.estimate.device_lag import DeviceLag
 from pytest_yourai.estimate.graph_fusion import BROADCAST, ELEMENTWISE, FUSED
 from pytest_yourai.estimate.step_graph import Array, Operation
 
@@ -33,6 +34,9 @@ _TAKING_OVER = ELEMENTWISE | {FUSED, "Softmax", "Sort", "Scan", "RMSNorm", "Laye
 _UPDATING = frozenset({"SliceUpdate", "DynamicSliceUpdate", "Scatter", "ScatterAxis"})
 """They change their first input, or a copy of it where it is needed later."""
 
+_FILLING_FIRST = frozenset({"AddMM", "Pad"})
+"""They copy what they add to, or pad with, into their result before the rest."""
+
 _PRODUCTS = frozenset({"Matmul", "AddMM", "BlockMaskedMM", "GatherMM"})
 """They copy factors that are neither a matrix nor its transpose in memory."""
 
@@ -44,29 +48,43 @@ _DENSE_ONLY = frozenset(
 
 @dataclass(eq=False, slots=True)
 class _Buffer:
+    """The memory of an array and its views, held until that dispatch of its last reader has run."""
+
     array: Array
     views: int = 1
+    held_until: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Arrays whose memory an operation takes, what it needs meanwhile alone, and what it frees."""
+    """Arrays whose memory an operation takes, what it needs meanwhile alone, and what it frees.
+
+    `dispatches` is how often MLX's CPU backend submits work for it: the last one frees.
+    """
 
     taken: Sequence[Array]
     meanwhile: Sequence[Array]
     freed: Sequence[Array]
+    dispatches: int
 
 
 class LiveMemory:
     """Follows the memory of `operations`, of a step that begins with `held`, and keeps `results`.
 
-    Of `held` those among the results stay; the others are state that the step replaces.
+    Of `held` those among the results stay; the others are state that the step replaces. What an
+    operation reads is not free before its last dispatch has run, which `lag` tells.
     """
 
     def __init__(
-        self, held: Sequence[Array], results: Sequence[Array], operations: Sequence[Operation]
+        self,
+        held: Sequence[Array],
+        results: Sequence[Array],
+        operations: Sequence[Operation],
+        lag: DeviceLag,
     ) -> None:
         self._operations = operations
+        self._lag = lag
+        self._dispatches = 0
         self._uses = Counter(array for each in operations for array in each.inputs)
         self._kept = set(results)
         self._buffers: dict[Array, _Buffer] = {}
@@ -77,13 +95,17 @@ class LiveMemory:
     def changes(self) -> Iterator[Change]:
         """What each operation changes, in turn."""
         for operation in self._operations:
-            taken = self._make(operation)
+            is_view = self._makes_views(operation)
+            taken = [] if is_view else self._make(operation)
             meanwhile = self._copied(operation)
-            yield Change(taken, meanwhile, self._release(operation))
+            own = 0 if is_view else _dispatches(operation, bool(taken))
+            dispatches = own + len(meanwhile) + 1
+            self._dispatches += dispatches
+            if not is_view:
+                self._hold_inputs(operation)
+            yield Change(taken, meanwhile, self._release(operation), dispatches)
 
     def _make(self, operation: Operation) -> list[Array]:
-        if self._makes_views(operation):
-            return []
         if operation.name in _TAKING_OVER:
             return self._make_over_inputs(operation)
         if operation.name in _UPDATING and self._can_take_over(operation.inputs[0]):
@@ -94,7 +116,9 @@ class LiveMemory:
         return operation.outputs
 
     def _make_over_inputs(self, operation: Operation) -> list[Array]:
-        free = [array for array in operation.inputs if self._can_take_over(array)]
+        # Each of several outputs refers to the inputs, which MLX then takes for needed.
+        is_alone = len(operation.outputs) == 1
+        free = [array for array in operation.inputs if is_alone and self._can_take_over(array)]
         taken = []
         for array in operation.outputs:
             over = next((each for each in free if _is_alike(each, array)), None)
@@ -142,6 +166,14 @@ class LiveMemory:
             return [each for each in operation.inputs if not self._is_dense(each)]
         return []
 
+    def _hold_inputs(self, operation: Operation) -> None:
+        """MLX keeps what it read until the last of its dispatches has run."""
+        own = {id(self._buffers.get(array)) for array in operation.outputs}
+        for array in operation.inputs:
+            buffer = self._buffers.get(array)
+            if buffer is not None and id(buffer) not in own:
+                buffer.held_until = self._dispatches
+
     def _release(self, operation: Operation) -> list[Array]:
         freed = []
         for array in operation.inputs:
@@ -175,6 +207,8 @@ class LiveMemory:
         buffer = self._buffers.get(array)
         if buffer is None or buffer.views > 1 or array in self._kept:
             return False
+        if buffer.held_until > self._lag.ended(self._dispatches):
+            return False
         is_whole = buffer.array.elements == array.elements
         return is_whole and self._uses[array] == 1
 
@@ -183,6 +217,15 @@ class LiveMemory:
 
     def _is_dense(self, array: Array) -> bool:
         return is_dense(array.shape, self._layout(array))
+
+
+def _dispatches(operation: Operation, is_copied: bool) -> int:
+    """Those of an operation that computes; `is_copied` where an updated array is a copy first."""
+    if operation.name == "Concatenate":
+        return len(operation.inputs)
+    if operation.name in _UPDATING:
+        return 1 + is_copied
+    return 1 + (operation.name in _FILLING_FIRST)
 
 
 def _is_alike(array: Array, other: Array) -> bool:

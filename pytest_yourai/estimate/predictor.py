@@ -54,9 +54,9 @@ class Prediction:
         return max(self.minimum_bytes, min(free, round(budget_bytes / SAFETY_MARGIN)))
 
     def __str__(self) -> str:
-        """Minimum with its error, in GB."""
-        off = self.minimum_bytes * max(self.relative_error, self.largest_residual)
-        return f"about {gigabytes(self.minimum_bytes)} (± {gigabytes(off)})"
+        """Minimum with its error: `about 10.0 GB (± 2.0 %)`."""
+        off = max(self.relative_error, self.largest_residual)
+        return f"about {gigabytes(self.minimum_bytes)} (± {off * 100:.1f} %)"
 
     def is_surely_over(self, limit_bytes: int) -> bool:
         """True if the minimum with its margin exceeds `limit_bytes` by more than its error.

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from pytest_yourai.estimate import device_lag
+from pytest_yourai.estimate.device_lag import DeviceLag
 from pytest_yourai.estimate.evaluation_order import evaluation_order
 from pytest_yourai.estimate.graph_fusion import fuse
 from pytest_yourai.estimate.live_memory import Change, LiveMemory
@@ -15,14 +17,6 @@ from pytest_yourai.estimate.step_graph import Array, StepGraph
 from pytest_yourai.models.step_profile import MOST_POWER, PARTS, POWERS, StepProfile
 
 _Table = npt.NDArray[np.float64]
-
-
-_UNDER_A_LIMIT = 9
-"""Dispatches after which MLX's CPU backend frees, where it waits for memory: it counts them in
-tasks of ten (mlx/backend/cpu/encoder.h), so that nine are not waited for."""
-
-_WITHOUT_A_LIMIT = 170
-"""The same where it runs ahead, as far as eleven tasks: found on `tiny`, +3 % on another model."""
 
 
 def profile_of(graph: StepGraph, batch_prime: int, rank_prime: int, *, on_cpu: bool) -> StepProfile:
@@ -33,35 +27,39 @@ def profile_of(graph: StepGraph, batch_prime: int, rank_prime: int, *, on_cpu: b
     terms = _Terms(batch_prime, rank_prime)
     fused = fuse(graph)
     operations = evaluation_order(fused.outputs)
-    changes = list(LiveMemory(fused.inputs, fused.outputs, operations).changes())
     start = np.zeros((len(PARTS), len(POWERS)))
     for array in fused.inputs:
         terms.add(start, array, 1)
+
+    def moments(lag: DeviceLag) -> tuple[tuple[float, ...], ...]:
+        memory = LiveMemory(fused.inputs, fused.outputs, operations, lag)
+        return _rows(_moments(start, memory.changes(), terms, lag))
+
     if not on_cpu:
-        return StepProfile(_rows(_moments(start, changes, terms, 0)))
+        return StepProfile(tuple(map(moments, device_lag.NONE)))
     return StepProfile(
-        _rows(_moments(start, changes, terms, _UNDER_A_LIMIT)),
-        _rows(_moments(start, changes, terms, _WITHOUT_A_LIMIT)),
+        tuple(map(moments, device_lag.UNDER_A_LIMIT)),
+        tuple(map(moments, device_lag.WITHOUT_A_LIMIT)),
     )
 
 
 def _moments(
-    start: _Table, changes: Sequence[Change], terms: _Terms, dispatches: int
+    start: _Table, changes: Iterable[Change], terms: _Terms, lag: DeviceLag
 ) -> Iterator[_Table]:
-    """What lives at each operation, where memory is free so many dispatches after its last use."""
-    live, number = start.copy(), 0
+    """What lives at each operation."""
+    live, dispatches = start.copy(), 0
     waiting: deque[tuple[int, Sequence[Array]]] = deque()
     yield live.copy()
     for change in changes:
-        # One frees, another one computes, and each copy is one more.
-        number += 1 + bool(change.taken) + len(change.meanwhile)
-        while waiting and waiting[0][0] <= number - dispatches:
+        ended = lag.ended(dispatches)
+        while waiting and waiting[0][0] <= ended:
             for array in waiting.popleft()[1]:
                 terms.add(live, array, -1)
         for array in (*change.taken, *change.meanwhile):
             terms.add(live, array, 1)
         yield live.copy()
-        waiting.append((number, (*change.meanwhile, *change.freed)))
+        dispatches += change.dispatches
+        waiting.append((dispatches, (*change.meanwhile, *change.freed)))
 
 
 def _rows(moments: Iterable[_Table]) -> tuple[tuple[float, ...], ...]:

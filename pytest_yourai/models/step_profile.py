@@ -35,39 +35,51 @@ POWERS = tuple(itertools.product(range(MOST_POWER + 1), repeat=2))
 _Factor = Annotated[float, pydantic.Field(allow_inf_nan=False)]
 
 
+_Moments = tuple[tuple[_Factor, ...], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class StepProfile:
     """Moments of a step, none of which another one exceeds in all terms.
 
-    A moment has, by `PARTS` and within them by `POWERS`, the factor in bytes. `free_moments` are
-    those of a step that no limit makes wait; empty where they are not known.
+    A moment has, by `PARTS` and within them by `POWERS`, the factor in bytes. Which arrays live at
+    the same time depends on where in MLX's tasks the step begins: `moments` has them for several
+    such phases. `free_moments` are those of a step that no limit makes wait; empty where they are
+    not known.
     """
 
-    moments: tuple[tuple[_Factor, ...], ...]
-    free_moments: tuple[tuple[_Factor, ...], ...] = ()
+    moments: tuple[_Moments, ...]
+    free_moments: tuple[_Moments, ...] = ()
 
     @classmethod
     def of(cls, profiles: Iterable[StepProfile]) -> StepProfile:
         """The profile of whichever of several steps holds most."""
-        kinds = [(profile.moments, profile.free_moments) for profile in profiles]
-        return cls(
-            *(tuple(itertools.chain.from_iterable(each)) for each in zip(*kinds, strict=True))
-        )
+        kinds = zip(*((each.moments, each.free_moments) for each in profiles), strict=True)
+        return cls(*map(_joined, kinds))
 
     def highest(self, batch_size: int, rank: int) -> dict[Holding, int]:
-        """Bytes of each part at the highest moment."""
-        return _highest(self.moments, batch_size, rank)
+        """Bytes of each part at the highest moment, in the phase where that is the median."""
+        return _median_highest(self.moments, batch_size, rank)
 
     def peak_bytes(self, batch_size: int, rank: int) -> int | None:
         """Bytes at the highest moment without a limit; None where that is not known."""
         if not self.free_moments:
             return None
-        return sum(_highest(self.free_moments, batch_size, rank).values())
+        return sum(_median_highest(self.free_moments, batch_size, rank).values())
 
 
-def _highest(
-    moments: tuple[tuple[float, ...], ...], batch_size: int, rank: int
-) -> dict[Holding, int]:
+def _joined(steps: Iterable[tuple[_Moments, ...]]) -> tuple[_Moments, ...]:
+    """The moments of several steps, phase by phase."""
+    return tuple(tuple(itertools.chain(*phase)) for phase in zip(*steps, strict=True))
+
+
+def _median_highest(phases: tuple[_Moments, ...], batch_size: int, rank: int) -> dict[Holding, int]:
+    highest = (_highest(moments, batch_size, rank) for moments in phases)
+    ordered = sorted(highest, key=lambda each: sum(each.values()))
+    return ordered[len(ordered) // 2]
+
+
+def _highest(moments: _Moments, batch_size: int, rank: int) -> dict[Holding, int]:
     terms = [batch_size**batch * rank**ranks for batch, ranks in POWERS]
     highest = max(([*_sums(moment, terms)] for moment in moments), key=sum)
     return {part: round(size) for part, size in zip(PARTS, highest, strict=True)}

@@ -24,6 +24,19 @@ def without_flags(arguments: Sequence[str], *flags: str) -> list[str]:
     return kept
 
 
+def only_flags(arguments: Sequence[str], *flags: str) -> list[str]:
+    """Of `arguments` of pytest only `flags` and their values."""
+    kept: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, separator, _ = argument.partition("=")
+        if name in flags:
+            kept.append(argument)
+            if not separator and name not in _SWITCHES:
+                kept.append(next(rest, ""))
+    return kept
+
+
 def changed_arguments(arguments: Sequence[str], fit: NearestFit) -> list[str]:
     """`arguments` of a sweep that tries the one configuration of `fit` instead."""
     flags = dict.fromkeys((*(axis_flag(axis, fit.config) for axis in SIZES), *fit.flags))

@@ -181,6 +181,10 @@ def choose_configs(
     effective = options.effective_batch_size
     if effective is None and GRAD_ACCUMULATION_STEPS.name not in options.axes and matrix:
         effective = matrix.effective_batch_size
+    if effective is not None and origins.get(BATCH_SIZE.name) == "matrix" and _is_packaged(matrix):
+        # Nobody asked for the others.
+        even = tuple(each for each in axes[BATCH_SIZE.name] if effective % each == 0)
+        axes = {**axes, BATCH_SIZE.name: even}
     return ConfigChoice(
         matrix=matrix,
         recording=recording,
@@ -195,11 +199,15 @@ def choose_configs(
     )
 
 
+def _is_packaged(matrix: Matrix | None) -> bool:
+    return matrix is not None and matrix.source.parent == matrices_folder()
+
+
 def _are_keys_asked_for(matrix: Matrix | None, origins: Mapping[str, Origin]) -> bool:
     """False where a packaged matrix, or nothing at all, says which modules get adapters."""
     match origins.get(LORA_KEYS.name):
         case "matrix":
-            return matrix is not None and matrix.source.parent != matrices_folder()
+            return not _is_packaged(matrix)
         case origin:
             return origin in {"flag", "recipe", "profile"}
 
@@ -212,7 +220,7 @@ def _axes(
     A packaged matrix that was not chosen for its one value of an axis does not override a recipe.
     """
     file = options.recipe_file
-    packaged = matrix is not None and matrix.source.parent == matrices_folder()
+    packaged = _is_packaged(matrix)
     own = {} if matrix is None else matrix.axes
     weak = {name for name in own if packaged and file is not None and len(own[name]) == 1}
     preset = model.preset and model.preset.defaults.max_seq_length

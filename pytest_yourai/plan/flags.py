@@ -240,7 +240,7 @@ GROUPS = (
             Flag(
                 "report",
                 "FILE",
-                "file for an HTML page of the results; needs the extra `report`",
+                "file for an HTML page of the results",
                 "not written",
             ),
             Flag(

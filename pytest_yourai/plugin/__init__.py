@@ -102,6 +102,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _activate(config: pytest.Config) -> None:
     # Imported here: an inert plugin must not pay for pydantic, psutil and yaml.
+    from pytest_yourai.core.exiting import exit_quickly  # noqa: PLC0415
     from pytest_yourai.core.installed import import_installed  # noqa: PLC0415
     from pytest_yourai.machine.launch import check_alone  # noqa: PLC0415
     from pytest_yourai.worker.process import WorkerStarter  # noqa: PLC0415
@@ -109,6 +110,7 @@ def _activate(config: pytest.Config) -> None:
     check_alone(os.environ)
     _provide_descriptors()
     import_installed()
+    exit_quickly()
     has_items_here = not _is_distributed(config)
     workers = WorkerStarter()
     config.add_cleanup(workers.close)

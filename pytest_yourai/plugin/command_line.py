@@ -72,8 +72,12 @@ def usage_error(config: pytest.Config, problem: InputError) -> pytest.UsageError
     from pytest_yourai.plan.short_commands import in_own_words  # noqa: PLC0415
 
     text = str(problem)
-    is_short = config.stash.get(_CALLED, None) is not None
-    return pytest.UsageError(screen_line(in_own_words(text) if is_short else text))
+    return pytest.UsageError(screen_line(in_own_words(text) if is_short(config) else text))
+
+
+def is_short(config: pytest.Config) -> bool:
+    """True if the user has typed a command of `yourai`."""
+    return config.stash.get(_CALLED, None) is not None
 
 
 def is_active(config: pytest.Config) -> bool:

@@ -24,7 +24,8 @@ def limit_of(test: pytest.Item) -> int | None:
         # Outside of any except: pytest would show its error, too.
         given = ", ".join([*map(repr, mark.args), *(f"{name}=…" for name in mark.kwargs)])
         pytest.fail(
-            f"{_MARKER}({given}): it takes one size, such as '20 GB' or '500 MB'", pytrace=False
+            f"{_MARKER}({given}) of {test.name}: it takes one size, such as '20 GB' or '500 MB'",
+            pytrace=False,
         )
     return limit_bytes
 
@@ -43,7 +44,8 @@ def check_mark(metafunc: pytest.Metafunc) -> None:
     """Fail, before anything is measured, a test whose mark cannot be checked."""
     if limit_of(metafunc.definition) is not None and "trial" not in metafunc.fixturenames:
         pytest.fail(
-            f"{_MARKER} is about the configuration of a test: take `trial` as an argument",
+            f"{_MARKER} of {metafunc.definition.name} is about the configuration of a test: take "
+            "`trial` as an argument",
             pytrace=False,
         )
 

@@ -13,6 +13,8 @@ from typing import IO, Any
 import pytest
 
 from pytest_yourai.core.sanitize import screen_line
+from pytest_yourai.plan.short_commands import in_own_words
+from pytest_yourai.plugin import command_line
 from pytest_yourai.report.live_area import LiveArea
 from pytest_yourai.report.live_sweep import SweepDisplay
 from pytest_yourai.report.safe_stream import safe_stream
@@ -62,8 +64,9 @@ class Terminal:
         """Print lines that are to be copied, such as commands."""
         if self._reporter is not None:
             has_color = self._config.get_terminal_writer().hasmarkup
+            is_short = command_line.is_short(self._config)
             for line in lines:
-                shown = screen_line(line)
+                shown = screen_line(in_own_words(line) if is_short else line)
                 self._reporter.write_line(painted(line, shown) if has_color else shown)
 
     @contextlib.contextmanager

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_yourai.core.answers import find_answers, headlined
-from pytest_yourai.core.axes import SIZES
+from pytest_yourai.core.axes import SIZES, VARIANTS, value_text
+from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.outcomes import SkipReason
 from pytest_yourai.core.paths import from_here
 from pytest_yourai.core.shell import command_line
@@ -15,7 +16,7 @@ from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
 from pytest_yourai.report.fitting_commands import what_may_fit, what_would_fit
-from pytest_yourai.report.model_words import estimates_line, model_words, own_presets, preset_words
+from pytest_yourai.report.model_words import estimates_line, own_presets, preset_words
 from pytest_yourai.report.shorter_rows_lines import shorter_rows_text
 from pytest_yourai.report.training_commands import (
     OF_RECIPE,
@@ -35,6 +36,14 @@ _ONLY_OF_REPLAY = (
     *("--yourai-replay", "--yourai-model", "--yourai-models", "-k", "-m"),
     *("--yourai-benchmark", "--yourai-optimize"),
 )
+
+
+_ONLY_OF_WALK = (
+    *("--yourai-benchmark", "--yourai-model", "--yourai-models", "-k", "-m"),
+    *("--yourai-output", "--yourai-report", "--yourai-markdown", "--yourai-resume"),
+    *("--yourai-compare", "--yourai-fail-on", "--yourai-confirm"),
+)
+"""Flags of a walk that are not those of the sweep to come."""
 
 
 def next_steps(
@@ -144,8 +153,23 @@ def _measured_here(options: Options, stage: Stage, invocation: Invocation) -> st
     quick = [] if is_chosen or any(each in _QUICK for each in kept) else ["--quick"]
     ranks = stage.setup.plan.settings.world_size if stage.setup else None
     hosts = [f"--yourai-hosts={ranks}"] if ranks is not None and ranks > 1 else []
-    words = (*preset_words(options), f"--yourai-model={model}", *kept, *quick, *hosts)
+    own = (*_recorded(options, stage), *hosts)
+    words = (*preset_words(options), f"--yourai-model={model}", *kept, *quick, *own)
     return f"Next, to measure it here{copy}: {invocation.line(*words)}"
+
+
+def _recorded(options: Options, stage: Stage) -> Iterator[str]:
+    """The flags for what was recorded, beside sizes, and would not be measured without them."""
+    configs = stage.setup.plan.configs if stage.setup else ()
+    usual = LoraConfig(1, 1, 1, stage.model.default_max_seq_length)
+    for axis in VARIANTS:
+        values = dict.fromkeys(axis.of(each) for each in configs if axis.applies_to(each))
+        if axis.name in options.axes or not values or list(values) == [axis.of(usual)]:
+            continue
+        if axis.metavar is not None:
+            yield f"--yourai-{axis.flag}={','.join(map(value_text, sorted(values)))}"
+        elif list(values) == [True]:
+            yield f"--yourai-{axis.flag}"
 
 
 def _sweep_of_recommended(
@@ -154,7 +178,9 @@ def _sweep_of_recommended(
     best = recommended(collected.models())
     stage = next((each for each in setup.stages if best and each.asked_as == best.preset), None)
     if stage is not None:
-        yield f"Next: {invocation.line(*model_words(setup, stage), '--quick')}"
+        kept = without_flags(invocation.arguments, *_ONLY_OF_WALK)
+        words = (*preset_words(setup.options), f"--yourai-model={stage.asked_as}", *kept)
+        yield f"Next: {invocation.line(*words, '--quick')}"
     else:
         yield f"Next, what fits by estimate: {estimates_line(setup.options, invocation)}"
 

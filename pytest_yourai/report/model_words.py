@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from pytest_yourai.core.axes import AXES
 from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.core.units import GB
+from pytest_yourai.plan.arguments import only_flags
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.stages import RunPlan, Stage
 
+_OF_ALL_MODELS = (
+    *(f"--yourai-{axis.flag}" for axis in AXES),
+    *("--yourai-effective-batch-size", "--yourai-data", "--yourai-bad-rows"),
+    *("--yourai-mask-prompt", "--yourai-hosts", "--yourai-hosts-backend"),
+)
+"""What is trained, and how, whatever the model is."""
+
 
 def estimates_line(options: Options, invocation: Invocation) -> str:
-    """The command that prints which models fit by estimate."""
-    budget = budget_words(options)
-    return invocation.line("--yourai-recommend", *preset_words(options), *budget)
+    """The command that prints which models fit by estimate, trained as this one was."""
+    kept = only_flags(invocation.arguments, *_OF_ALL_MODELS)
+    words = (*preset_words(options), *budget_words(options), *kept)
+    return invocation.line("--yourai-recommend", *words)
 
 
 def budget_words(options: Options) -> list[str]:

@@ -137,7 +137,7 @@ def _change(model: Recommendation) -> str:
     fit = model.instead
     change = f"{fit.change}{cut_words(model.data, fit)}" if fit else ""
     may = "" if model.verdict is Verdict.FITS else ", maybe"
-    return f"  {model.name}: {change}{may}; without {gigabytes(model.asked_bytes)}"
+    return f"  {model.name}: {change}{may}; as asked {gigabytes(model.asked_bytes)}"
 
 
 def _cells(model: Recommendation) -> tuple[str, ...]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
+from pytest_yourai.core.axes import GRAD_ACCUMULATION_STEPS
 from pytest_yourai.core.config import LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.outcomes import Outcome, SkipReason
-from pytest_yourai.core.ranking import best_first, fastest_batches, pareto
+from pytest_yourai.core.ranking import (
+    accumulation_follows,
+    best_first,
+    fastest_batches,
+    pareto,
+)
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.core.units import gigabytes
@@ -47,7 +53,11 @@ def configuration_lines(
     if len(ranked) < _LEAST_TO_CHOOSE_FROM:
         return
     marks = _marks(ranked)
-    legend = [*_legend(naming), *budget_notes(ranked), *noise_notes(ranked)]
+    legend = [
+        *_legend(naming, (each.config for each in ranked)),
+        *budget_notes(ranked),
+        *noise_notes(ranked),
+    ]
     kept = _kept(ranked, marks, room.rows_beside(others + len(legend) + 3))
     yield "Configurations that fit, best first"
     columns = [
@@ -79,8 +89,14 @@ def _marks(results: Sequence[TrialResult]) -> dict[LoraConfig, str]:
     }
 
 
-def _legend(naming: ConfigLabels) -> list[str]:
-    axes = " × ".join(("rank × layers", *(axis.title.lower() for axis in naming.varying)))
+def _legend(naming: ConfigLabels, configs: Iterable[LoraConfig]) -> list[str]:
+    follows = accumulation_follows(configs)
+    varying = [
+        axis.title.lower()
+        for axis in naming.varying
+        if not (follows and axis is GRAD_ACCUMULATION_STEPS)
+    ]
+    axes = " × ".join(("rank × layers", *varying))
     return [unbeaten_legend(naming), f"> the fastest batch size of its {axes}"]
 
 

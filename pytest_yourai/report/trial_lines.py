@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pytest_yourai.core.answers import find_answers, headlined
 from pytest_yourai.core.axes import (
     FINE_TUNE_TYPE,
+    GRAD_ACCUMULATION_STEPS,
     NUM_LAYERS,
     RECIPE,
     SIZES,
@@ -18,7 +19,7 @@ from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.noise import noise_of
 from pytest_yourai.core.outcomes import Outcome
-from pytest_yourai.core.ranking import soak_survivors
+from pytest_yourai.core.ranking import accumulation_follows, soak_survivors
 from pytest_yourai.core.results import TrialResult, pace
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.core.soak_results import SoakResult
@@ -63,13 +64,20 @@ def header(
 
 
 def swept_title(configs: Sequence[LoraConfig], naming: ConfigLabels) -> str:
-    """What is swept: `Sweep: batch 1, 2, 4 × rank 8 × layers 2, 4`."""
+    """What is swept: `Sweep: batch 1, 2, 4 × rank 8 × layers 2, 4`.
+
+    Accumulation that follows from the batch size is no factor: `in updates of 16 rows`.
+    """
     parts = []
+    follows = accumulation_follows(configs)
+    end = f", in updates of {configs[0].effective_batch_size:,} rows" if follows else ""
     for axis in (*SIZES, *naming.varying):
+        if follows and axis is GRAD_ACCUMULATION_STEPS:
+            continue
         values = dict.fromkeys(axis.of(each) for each in configs if axis.applies_to(each))
         texts = map(value_text, sorted(values))
         parts += [f"{axis.label} {', '.join(texts)}"] if values else []
-    return f"Sweep: {' × '.join(parts)}"
+    return f"Sweep: {' × '.join(parts)}{end}"
 
 
 def machine_lines(opened: StageInfo) -> Iterator[str]:
@@ -229,8 +237,8 @@ def predictions(
     """
     width = max(map(len, found), default=0)
     if backend:
-        limit = f", limit {gigabytes(limit_bytes)}" if limit_bytes else ", no limit named"
-        yield f"Predicted for {backend}{limit}, before anything was measured:"
+        within = f" within {gigabytes(limit_bytes)}" if limit_bytes else ", no budget named"
+        yield f"Predicted for {backend}{within}, before anything was measured:"
     for item_id, prediction in found.items():
         if isinstance(prediction, str):
             yield f"  {item_id:{width}}  {prediction}"

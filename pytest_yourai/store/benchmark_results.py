@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from pytest_yourai.core.errors import RecordingError
 from pytest_yourai.core.labels import id_name
 from pytest_yourai.core.outcomes import Outcome
 from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.type_adapters import type_adapter
 from pytest_yourai.core.units import GB, parameters, scaled
 from pytest_yourai.store.config_rows import configuration
 from pytest_yourai.store.profile import created_at
@@ -165,14 +165,9 @@ class BenchmarkEntry(pydantic.BaseModel):
 def read_entries(document: Mapping[str, Any], name: str) -> list[BenchmarkEntry]:
     """All models of benchmark results in the file `name`; RecordingError if they are mistaken."""
     try:
-        return _entries().validate_python(document["results"])
+        return type_adapter(list[BenchmarkEntry]).validate_python(document["results"])
     except pydantic.ValidationError as problem:
         where = first_problem(problem)
         raise RecordingError(
             f"{name}: results.{where}; name the results of yourai models"
         ) from None
-
-
-@functools.cache
-def _entries() -> pydantic.TypeAdapter[list[BenchmarkEntry]]:
-    return pydantic.TypeAdapter(list[BenchmarkEntry])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 
@@ -12,6 +11,7 @@ from pytest_yourai.core.excerpt import excerpt
 from pytest_yourai.core.files import mapping
 from pytest_yourai.core.outcomes import Outcome, Overdue, SkipReason
 from pytest_yourai.core.power import ThermalState
+from pytest_yourai.core.type_adapters import type_adapter
 
 _LONGEST_VALUE = 60
 
@@ -70,7 +70,7 @@ def read_leniently(kind: type[_T], value: Any) -> _T:
     Keys whose values are not of the field's type count as missing.
     """
     text = json.dumps(mapping(value))
-    adapter: pydantic.TypeAdapter[_T] = _adapter(cast("Any", kind))
+    adapter = type_adapter(kind)
     try:
         return adapter.validate_json(text, strict=True)
     except pydantic.ValidationError as problem:
@@ -88,11 +88,6 @@ def _drop(values: dict[str, Any], place: tuple[str | int, ...]) -> None:
         _drop(inner, tuple(rest))
     else:
         values.pop(str(key), None)
-
-
-@functools.cache
-def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
-    return pydantic.TypeAdapter(kind)
 
 
 def first_problem(error: pydantic.ValidationError) -> str:

@@ -6,12 +6,11 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Self
 
-import pydantic
-
 from pytest_yourai.core.outcomes import SkipReason
 from pytest_yourai.core.results import TrialResult
 from pytest_yourai.core.sanitize import json_text, without_secrets
 from pytest_yourai.core.soak_results import SoakResult
+from pytest_yourai.core.type_adapters import type_adapter
 from pytest_yourai.sweep.confirming import Confirmed
 from pytest_yourai.sweep.stage_info import StageInfo
 
@@ -43,7 +42,7 @@ class _Report:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        return pydantic.TypeAdapter(cls).validate_json(text)
+        return type_adapter(cls).validate_json(text)
 
 
 @dataclass(frozen=True)

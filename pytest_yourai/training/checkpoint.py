@@ -26,6 +26,7 @@ from pytest_yourai.core.config import (
 from pytest_yourai.core.errors import CheckpointError
 from pytest_yourai.core.paths import is_folder, without_links
 from pytest_yourai.core.recipe import Recipe
+from pytest_yourai.core.type_adapters import type_adapter
 from pytest_yourai.models.identity import model_identity
 from pytest_yourai.models.model import Model
 from pytest_yourai.training.option_values import VALUE_OPTIONS, TrainValues
@@ -93,9 +94,6 @@ class Checkpoint(TrainValues):
     baseline: MeasuredBaseline | None = pydantic.Field(default=None, validation_alias="promise")
 
 
-_CHECKPOINT = pydantic.TypeAdapter(Checkpoint)
-
-
 def read_checkpoint(adapter_path: Path) -> Checkpoint | None:
     """The checkpoint in that folder; None without one. CheckpointError if it is damaged."""
     path = adapter_path / CHECKPOINT
@@ -103,7 +101,7 @@ def read_checkpoint(adapter_path: Path) -> Checkpoint | None:
         return None
     run = read_run(path)
     try:
-        return _CHECKPOINT.validate_json(run)
+        return type_adapter(Checkpoint).validate_json(run)
     except pydantic.ValidationError as problem:
         first = problem.errors()[0]
         key = ".".join(map(str, (METADATA_KEY, *first["loc"])))

@@ -44,6 +44,8 @@ class ChosenConfig:
     values: TrainValues
     profile: StoredProfile | None = None
     warnings: tuple[str, ...] = ()
+    which: Pick | None = None
+    """The answer that it is, of a profile."""
 
     @classmethod
     def of_profile(
@@ -61,7 +63,7 @@ class ChosenConfig:
         if not is_of_this_model and found.get("lora_keys") not in (ALL_KEYS, *KEY_SETS):
             found.pop("lora_keys", None)
         values = TrainValues(**found, quantize=profile.settings.quantization)
-        return cls(origin, values, profile, tuple(picked.warnings(profile.name)))
+        return cls(origin, values, profile, tuple(picked.warnings(profile.name)), picked.which)
 
 
 def measured_model(path: Path, presets: Path) -> tuple[str | None, Path]:

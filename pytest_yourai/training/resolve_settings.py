@@ -272,9 +272,17 @@ class _Resolver:
             self._source,
             self._quantized_by,
             self._origin,
+            self._picked(),
         )
         yield from found.settings()
         yield from found.recipe_settings()
+
+    def _picked(self) -> Setting | None:
+        chosen = self._chosen
+        if chosen is None or chosen.which is None:
+            return None
+        origin = "--pick" if self._start.options.pick is not None else chosen.origin
+        return Setting("pick", chosen.which, origin)
 
     def _warnings(self) -> Iterator[str]:
         yield from run_warnings(self._start, self._values, self._config)

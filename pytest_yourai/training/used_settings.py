@@ -41,6 +41,8 @@ class UsedSettings:
     source: ModelSource
     quantized_by: str
     origin_of: Callable[[str], str]
+    pick: Setting | None = None
+    """Which answer of a profile it is."""
 
     def settings(self) -> Iterator[Setting]:
         """The settings in the order in which they are printed."""
@@ -50,8 +52,8 @@ class UsedSettings:
 
         model, values, config = self.start.model, self.values, self.config
         yield Setting("model", model.title, self._model_origin)
-        if self.start.options.pick is not None:
-            yield Setting("pick", self.start.options.pick, "--pick")
+        if self.pick is not None:
+            yield self.pick
         from_weights = DEFAULT if model.weights == "local" else "--weights"
         yield Setting("weights", model.weights, from_weights)
         how = self.source.quantization or model.foreign_quantization or "not quantized"

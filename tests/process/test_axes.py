@@ -62,7 +62,7 @@ def test_an_effective_batch_size_is_measured_in_whole_cycles(
     assert done.ret == 0
     done.stdout.fnmatch_lines(
         [
-            "[[]1/4] batch=1, *accumulation=4 ... ✓ *ms/step, *s/update",
+            "[[]1/4] batch=1, *accumulation=4 ... ✓ *ms/step, *s/update ± *",
             "*skipped: not valid for an effective batch size of 4, which is not a multiple of 3; *",
             "*tokens/s *a step *update*",
         ]

@@ -44,7 +44,7 @@ def assert_usage_error(done: SweepResult, *parts: str) -> None:
         (("--yourai-output", "absent/p.json"), ["--yourai-output", "cannot be written"]),
         (("--yourai-output", "/"), ["--yourai-output", "is not a regular file"]),
         (("--yourai-output", "a", "--yourai-log", "a"), ["are one file: name two"]),
-        (("--yourai-max-memory", "1e300"), ["--yourai-max-memory", "at most 1e+06"]),
+        (("--yourai-max-memory", "1e300"), ["--yourai-max-memory", "up to 1,000,000"]),
         (("--yourai-steps", "3", "--yourai-steps", "4"), ["--yourai-steps", "give it once"]),
         (("--yourai-log", "absent/l.jsonl"), ["--yourai-log", "cannot be written"]),
         (("--quick",), ["--quick and --yourai-matrix both name a matrix"]),

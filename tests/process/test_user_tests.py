@@ -123,10 +123,10 @@ def test_a_limit_fails_with_what_is_needed_and_what_would_fit(
 @pytest.mark.parametrize(
     ("mark", "argument", "message"),
     [
-        ("'20'", "trial", "lora_limit('20'): it takes one size, such as '20 GB' or '500 MB'"),
-        ("20", "trial", "lora_limit(20): it takes one size"),
-        ("", "trial", "lora_limit(): it takes one size"),
-        ("gb=20", "trial", "lora_limit(gb=…): it takes one size"),
+        ("'20'", "trial", "lora_limit('20') of test_mine: it takes one size, such as '20 GB' or"),
+        ("20", "trial", "lora_limit(20) of test_mine: it takes one size"),
+        ("", "trial", "lora_limit() of test_mine: it takes one size"),
+        ("gb=20", "trial", "lora_limit(gb=…) of test_mine: it takes one size"),
         ("'20 GB'", "tmp_path", "take `trial` as an argument"),
     ],
 )

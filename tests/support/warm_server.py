@@ -7,6 +7,7 @@ which gets the process's id and later its status, and the three streams. It ends
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import json
 import os
@@ -63,6 +64,8 @@ def _import_all() -> None:
     importlib.import_module("support.warm_worker")
     messages = importlib.import_module("pytest_yourai.worker.messages")
     messages._reader(messages.Message)
+    # Forks neither copy all modules to look for garbage in them, nor take them apart at their end.
+    gc.freeze()
 
 
 class _Server:

@@ -13,6 +13,7 @@ from pytest_yourai.core.config import Objective, Optimizer
 from pytest_yourai.core.device import Backend
 from pytest_yourai.core.hosts import DistributedBackend
 from pytest_yourai.core.power import PowerSource
+from pytest_yourai.core.type_adapters import type_adapter
 from pytest_yourai.store.rows import TrialRow
 from pytest_yourai.store.schema import Amount, Count, Row
 
@@ -161,7 +162,7 @@ def field_names(kind: type[pydantic.BaseModel]) -> tuple[str, ...]:
 def fits(kind: Any, value: Any) -> bool:
     """True if `value` is a `kind`, one of the types above."""
     try:
-        pydantic.TypeAdapter(kind).validate_python(value, strict=True)
+        type_adapter(kind).validate_python(value, strict=True)
     except pydantic.ValidationError:
         return False
     return True

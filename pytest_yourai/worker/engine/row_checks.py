@@ -23,6 +23,7 @@ from pytest_yourai.core.figures import Count
 from pytest_yourai.core.files import parse_json, write_json
 from pytest_yourai.core.opening import own_folder, read_own
 from pytest_yourai.core.paths import cache_folder
+from pytest_yourai.core.type_adapters import type_adapter
 from pytest_yourai.models.dataset_checks import RowFormat, row_problem, shortened
 from pytest_yourai.models.identity import digest
 from pytest_yourai.models.source import RowReading
@@ -196,16 +197,13 @@ def _digest_of(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-_KEPT = pydantic.TypeAdapter(RowCheck)
-
-
 def _read_kept(name: str, rows: int) -> RowCheck | None:
     """The check that was kept, if it is whole and of so many rows."""
     try:
         document = parse_json(read_own(cache_folder() / _FOLDER / name))
         if not isinstance(document, dict) or has_changed(document) or DIGEST not in document:
             return None
-        found = _KEPT.validate_python(document)
+        found = type_adapter(RowCheck).validate_python(document)
     except (OSError, ValueError, RecursionError):
         return None
     places = [*found.problems, *found.only_padding]

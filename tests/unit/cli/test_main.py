@@ -207,6 +207,16 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
             "yourai train: unknown flag --batchsize: did you mean --batch-size?",
         ),
         (["train", "--model", "tiny", "--", "-q"], "yourai train: unknown flag -q"),
+        (
+            ["fit", "tiny", "--iters", "5"],
+            "--iters: nothing is run: leave it out, or see yourai fit",
+        ),
+        (
+            ["train", "tiny", "--epochs", "3"],
+            "--epochs: mlx-lm counts steps: give --iters; a sweep",
+        ),
+        (["sweep", "tiny", "--num-epochs=3"], "--num-epochs: mlx-lm counts steps: give --iters"),
+        (["sweep", "tiny", "--pick", "fastest"], "--pick: a sweep names all three answers: give"),
         (["train", "tiny", "--test"], "--test: no test rows are read: afterwards run"),
         (["train", "tiny", "--iter", "5"], "unknown flag --iter: did you mean --iters?"),
         (["train", "tiny", "--model", "a"], "yourai train: tiny is one model too many: name one"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from pytest_yourai.core.config import LoraConfig
@@ -83,3 +85,23 @@ def test_the_fastest_come_with_those_that_noise_may_have_put_behind() -> None:
     assert noise_line([fast, slow]) is None
     assert noise_line([]) is None
     assert noise_line([trial(1.0), trial(1.0, batch=2)]) is None
+
+
+def test_the_fastest_counts_though_nothing_is_known_of_its_noise() -> None:
+    fastest, near, slow = trial(1.0), trial(0.9, 1.05, 1.2), trial(0.9, 1.06, 1.3)
+    assert noise_line([slow, near, fastest]) == (
+        "The 3 fastest are within noise of each other: their ranges (±) overlap"
+    )
+
+
+def of_cycles(*times_s: float, accumulation: int) -> TrialResult:
+    config = LoraConfig(1, 8, 4, 64, grad_accumulation_steps=accumulation)
+    return dataclasses.replace(trial(*times_s), config=config)
+
+
+def test_too_few_cycles_show_the_noise_of_their_steps_without_those_that_update() -> None:
+    found = noise_of(of_cycles(*STEADY, 9.0, accumulation=6))
+    assert found is not None
+    assert found.share == pytest.approx(1.4826 * 0.01)
+    assert found.outliers == 0
+    assert noise_of(of_cycles(1.0, 9.0, 1.0, 9.0, accumulation=2)) is None

@@ -107,6 +107,16 @@ def test_what_is_trained_and_how_is_neither_better_nor_worse() -> None:
     assert pareto([FASTER, SLOWER, full, light]) == [FASTER, full, light]
 
 
+def test_updates_of_as_many_rows_are_compared_however_they_are_accumulated() -> None:
+    fast = of_recipe(result(2, 8, 4, step_s=0.1, need=100), grad_accumulation_steps=8)
+    slow = of_recipe(result(8, 8, 4, step_s=0.5, need=200), grad_accumulation_steps=2)
+    fewer = of_recipe(result(8, 8, 4, step_s=0.5, need=200), grad_accumulation_steps=1)
+    assert pareto([slow, fast]) == [fast]
+    assert pareto([fewer, fast]) == [fewer, fast]
+    assert fastest_batches([slow, fast]) == [fast]
+    assert fastest_batches([slow, fast, fewer]) == [fewer, slow, fast]
+
+
 def test_of_equal_sizes_the_recipe_that_needs_less_comes_first() -> None:
     usual = FASTER.config
     changes: list[dict[str, Any]] = [

@@ -55,7 +55,7 @@ def test_a_prediction_is_near_what_the_gpu_measured() -> None:
 def test_a_traced_step_counts_on_the_cpu_and_for_models_that_no_arithmetic_knows() -> None:
     config = LoraConfig(4, 8, 2, 64)
     moments = ((6400.0,) + 53 * (0.0,), (6400.0,) + 35 * (0.0,) + (1.0, 0, 0, 100.0) + 14 * (0.0,))
-    steps = {step_kind(config, 64): StepProfile(moments)}
+    steps = {step_kind(config, 64): StepProfile((moments,))}
     usual = predictor()
     unknown = dataclasses.replace(usual.source, architecture={"model_type": "unheard_of"})
     for backend, source in (("cpu", usual.source), ("cuda", unknown)):
@@ -149,7 +149,7 @@ def test_it_is_surely_over_only_beyond_the_known_error() -> None:
     # 10 GB less twice 2 %, and the margin of 15 %: 11.04 GB.
     assert prediction.is_surely_over(round(11.0 * GB))
     assert not prediction.is_surely_over(round(11.1 * GB))
-    assert str(prediction) == "about 10.0 GB (± 200.0 MB)"
+    assert str(prediction) == "about 10.0 GB (± 2.0 %)"
 
 
 def test_the_peak_is_within_what_the_budget_leaves_unless_more_is_needed() -> None:

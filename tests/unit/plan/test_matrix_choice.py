@@ -298,3 +298,16 @@ def test_a_check_is_planned_for_the_weights_that_were_downloaded(
     assert (again.depth, again.configs, again.source.folder) == (7, (), "m")
     assert again.check == found.plan.check
     assert not again.source.synthetic
+
+
+def test_a_packaged_matrix_has_only_batches_that_divide_the_rows_of_an_update(
+    pytester: pytest.Pytester,
+) -> None:
+    def batches(*flags: str) -> list[int]:
+        found = setup(pytester, "--yourai-effective-batch-size=16", *flags).plan.configs
+        return sorted({each.batch_size for each in found})
+
+    assert batches() == [1, 2, 4, 8]
+    assert batches("--yourai-batch-size=4,6") == [4, 6]
+    (pytester.path / "m.yaml").write_text("batch_size: [6]\nlora_rank: [8]\nlora_layers: [4]\n")
+    assert batches("--yourai-matrix=m.yaml") == [6]

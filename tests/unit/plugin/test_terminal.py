@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from pytest_yourai.plan.flags import INVOCATION_VARIABLE
 from pytest_yourai.plugin.terminal import Terminal
 from pytest_yourai.report.screen import TerminalSize
 
@@ -59,3 +60,16 @@ def test_neither_has_what_is_not_a_terminal(
 ) -> None:
     assert room(pytester, monkeypatch, is_terminal=False) == TerminalSize()
     assert room(pytester, monkeypatch, "-p", "no:terminal") == TerminalSize()
+
+
+def test_who_came_by_the_command_reads_its_flags(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for called, flag in ((None, "--yourai-force"), ("[]", "--force")):
+        if called is not None:
+            monkeypatch.setenv(INVOCATION_VARIABLE, called)
+        config = pytester.parseconfigure("--yourai-model=tiny")
+        Terminal(config).print_lines("add --yourai-force to run it")
+        assert f"add {flag} to run it" in capsys.readouterr().out

@@ -26,7 +26,7 @@ from pytest_yourai.sweep.run_results import RunResults
 from pytest_yourai.sweep.stage_info import StageInfo
 
 from support.models import TINY
-from support.profiles import QUICK
+from support.profiles import DATA, QUICK
 
 GB = 1_000_000_000
 CONFIG = LoraConfig(4, 64, 16, 512)
@@ -163,6 +163,20 @@ def test_after_a_replay_the_same_configurations_are_measured(pytester: pytest.Py
     assert said(pytester, *with_matrix) == [f"{measured} --yourai-matrix=m.yaml"]
 
 
+def test_after_a_replay_what_was_not_usual_is_measured_so(pytester: pytest.Pytester) -> None:
+    command = "--yourai-model=llama-8b --quick"
+    flag = f"--yourai-replay={DATA / 'matrix_h200_llama8b_256.json'}"
+    [line] = said(pytester, flag)
+    assert line.endswith(f"{command} --yourai-seq-length=256")
+    recorded = json.loads(QUICK.read_text())
+    recorded.pop("digest", None)
+    for row in recorded["all_results"]:
+        row |= {"grad_checkpoint": True, "max_seq_length": 512}
+    (pytester.path / "ckpt.json").write_text(json.dumps(recorded))
+    [line] = said(pytester, "--yourai-replay=ckpt.json")
+    assert line.endswith(f"{command} --yourai-grad-checkpoint")
+
+
 def test_what_several_ranks_measured_is_measured_by_as_many(pytester: pytest.Pytester) -> None:
     recorded = json.loads(QUICK.read_text())
     recorded["settings"] |= {"world_size": 4, "distributed_backend": "ring"}
@@ -285,6 +299,19 @@ def test_after_a_walk_it_is_the_sweep_of_the_recommended_model(pytester: pytest.
     assert said(pytester, "--yourai-benchmark", outcome=Outcome.OOM) == [
         "Next, what fits by estimate: pytest --yourai-recommend"
     ]
+
+
+def test_what_was_given_for_a_walk_is_given_for_the_sweep(pytester: pytest.Pytester) -> None:
+    walk = ("--yourai-benchmark", "--yourai-models=all", "--yourai-output=w.json", "-k", "8b")
+    flags = ("--yourai-max-memory=28", "--yourai-rank=16", "--yourai-grad-checkpoint")
+    [line] = said(pytester, *walk, *flags)
+    assert line == f"Next: pytest --yourai-model=hermes-70b {' '.join(flags)} --quick"
+    separate = (*walk, *flags[:1], "--yourai-rank", "16", flags[2])
+    [line] = said(pytester, *separate, outcome=Outcome.OOM)
+    assert line == (
+        "Next, what fits by estimate: pytest --yourai-recommend --yourai-max-memory=28 "
+        "--yourai-rank 16 --yourai-grad-checkpoint"
+    )
 
 
 def test_of_several_models_the_recommended_one_is_trained(pytester: pytest.Pytester) -> None:

@@ -94,8 +94,8 @@ def test_a_change_to_shorter_rows_says_how_many_it_cuts() -> None:
     changed = dataclasses.replace(small, instead=fit, asked_bytes=8 * GB)
     data = TrainingData((100,) * 97 + (500,) * 3)
     of_data = list(lines(all_of(dataclasses.replace(changed, data=data))))
-    assert "  small: rows of 256 tokens (3 % of rows cut); without 8.0 GB" in of_data
-    assert "  small: rows of 256 tokens; without 8.0 GB" in list(lines(all_of(changed)))
+    assert "  small: rows of 256 tokens (3 % of rows cut); as asked 8.0 GB" in of_data
+    assert "  small: rows of 256 tokens; as asked 8.0 GB" in list(lines(all_of(changed)))
 
 
 SMALL = row("small", 7, Verdict.FITS)
@@ -181,13 +181,13 @@ def changed(row: Recommendation) -> Recommendation:
 
 def test_what_fits_if_it_is_changed_is_shown_with_the_change_and_its_command() -> None:
     said = list(lines(all_of(changed(LARGE))))
-    assert "  large: checkpointing; without 12.0 GB" in said
+    assert "  large: checkpointing; as asked 12.0 GB" in said
     assert any(line.startswith("large ") and "  changed  " in line for line in said)
     assert "changed  does not fit as asked, but as changed above" in said
     sizes = "--yourai-batch-size=2 --yourai-rank=64 --yourai-num-layers=16"
     command = f"pytest --yourai-model=large {sizes} --yourai-grad-checkpoint --quick"
     assert said[-1] == f"Next, it fits as changed: {command}"
-    assert "  tight: checkpointing, maybe; without 12.0 GB" in list(lines(all_of(changed(TIGHT))))
+    assert "  tight: checkpointing, maybe; as asked 12.0 GB" in list(lines(all_of(changed(TIGHT))))
     slower = changed(LARGE)
     assert all_of(slower, SMALL).largest_that_fits is slower, "the result is the same"
     assert slower.instead is not None

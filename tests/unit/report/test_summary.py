@@ -87,6 +87,18 @@ def test_further_axes_are_columns_and_qualities() -> None:
     ]
 
 
+def test_accumulation_that_follows_from_the_batch_is_no_axis_of_the_marks() -> None:
+    one, two = (
+        dataclasses.replace(
+            each, config=dataclasses.replace(each.config, grad_accumulation_steps=steps)
+        )
+        for each, steps in ((ONE, 2), (TWO, 1))
+    )
+    lines = table(one, two)
+    assert [line.split()[0] for line in lines[2:4]] == ["*>", "*"]
+    assert lines[-1] == "> the fastest batch size of its rank × layers"
+
+
 def test_a_narrow_terminal_gets_fewer_columns() -> None:
     large = result(LoraConfig(8, 256, 32, 4097), 0.25, 100_000_000_000)
     for columns in (40, 60, 80):

@@ -51,7 +51,7 @@ def line(of: TrialResult, *others: TrialResult) -> str:
 def test_with_accumulation_an_update_is_shown_too() -> None:
     config = LoraConfig(1, 8, 4, 513, grad_accumulation_steps=4)
     found = dataclasses.replace(ONE, config=config, step_times_s=(0.02, 0.02, 0.02, 0.048))
-    assert line(found).endswith("✓ needs 2.0 MB, takes 4.0 MB, 27ms/step, 108ms/update")
+    assert line(found).endswith("✓ needs 2.0 MB, takes 4.0 MB, 27ms/step, 108ms/update ± 0.0 %")
 
 
 def test_without_further_axes_they_are_not_shown() -> None:
@@ -126,6 +126,13 @@ def test_the_title_of_a_sweep_says_what_is_swept() -> None:
         "Sweep: batch 1, 2 × rank 8, 16 × layers 4 × seq 513, 1025"
     )
     assert swept_title([full], ConfigLabels.of([full])) == "Sweep: batch 2 × layers 4"
+    updates = [
+        dataclasses.replace(TWO.config, batch_size=batch, grad_accumulation_steps=16 // batch)
+        for batch in (1, 2, 8)
+    ]
+    assert swept_title(updates, ConfigLabels.of(updates)) == (
+        "Sweep: batch 1, 2, 8 × rank 8 × layers 4, in updates of 16 rows"
+    )
 
 
 def test_what_is_unusual_shows_where_it_is_the_same_for_all() -> None:
@@ -215,12 +222,13 @@ def test_where_no_model_can_be_predicted_for_no_backend_is_named() -> None:
         "  m  unavailable: not here"
     ]
     first, _ = predictions({"m": "unknown: it cannot be estimated"}, "cpu", None)
-    assert first == "Predicted for cpu, no limit named, before anything was measured:"
+    assert first == "Predicted for cpu, no budget named, before anything was measured:"
 
 
 def test_a_prediction_says_what_is_needed_and_taken_or_that_it_is_over_the_budget() -> None:
     prediction = Prediction(10 * GB, 12 * GB, 4 * GB, relative_error=0.02, ahead_bytes=5 * GB)
-    _, roomy = predictions({"m": prediction}, "cuda", 40 * GB)
-    assert roomy == "  m  needs about 10.0 GB (± 200.0 MB), takes up to 15.0 GB"
+    first, roomy = predictions({"m": prediction}, "cuda", 40 * GB)
+    assert first == "Predicted for cuda within 40.0 GB, before anything was measured:"
+    assert roomy == "  m  needs about 10.0 GB (± 2.0 %), takes up to 15.0 GB"
     _, over = predictions({"m": prediction}, "cuda", 10 * GB)
-    assert over == "  m  needs about 10.0 GB (± 200.0 MB), over the budget"
+    assert over == "  m  needs about 10.0 GB (± 2.0 %), over the budget"

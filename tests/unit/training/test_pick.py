@@ -13,7 +13,8 @@ from pytest_yourai.core.paths import packaged_models
 from pytest_yourai.models.presets import read_presets
 from pytest_yourai.models.resolve import resolve
 from pytest_yourai.store.stored_profile import StoredProfile
-from pytest_yourai.training.measured_profile import Picked
+from pytest_yourai.training.measured_profile import ChosenConfig, Picked
+from pytest_yourai.training.resolve_settings import resolve_options
 from pytest_yourai.training.start import begin
 
 from support.profiles import slower, stored
@@ -80,6 +81,17 @@ def test_where_flags_leave_the_batch_alone_it_is_the_fastest_as_in_a_sweep(tmp_p
 def test_by_speed_the_flags_restrict_the_choice_of_the_fastest(tmp_path: Path) -> None:
     by_speed = stored(lambda found: found.update(objective="tokens_per_second"))
     assert picked(by_speed, tmp_path, batch_size=1) == (1, 64, 16)
+
+
+@pytest.mark.parametrize("pick", [None, Pick.FASTEST])
+def test_which_answer_it_is_is_shown_with_who_chose_it(tmp_path: Path, pick: Pick | None) -> None:
+    chosen = ChosenConfig.of_profile(
+        stored(), asked(tmp_path, pick=pick), MODEL, "p.json", is_of_this_model=True
+    )
+    found = begin(asked(tmp_path, pick=pick, profile=tmp_path / "p.json"))
+    used = {each.name: each for each in resolve_options(found, chosen).used}
+    expected = ("largest", "p.json") if pick is None else ("fastest", "--pick")
+    assert (used["pick"].value, used["pick"].origin) == expected
 
 
 def test_a_pick_without_anything_measured_is_refused(tmp_path: Path) -> None:
