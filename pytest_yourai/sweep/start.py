@@ -93,7 +93,8 @@ def budget_of(limit_bytes: int | None, host: WorkerHost, device: DeviceInfo) -> 
     hellos = host.group.conversation.hellos
     ranks = Counter(hello.host for hello in hellos)
     shares = [
-        HostShare(each.usable_bytes, each.available_bytes, ranks[each.host]) for each in hellos
+        HostShare(each.host, each.usable_bytes, each.available_bytes, ranks[each.host])
+        for each in hellos
     ]
     return choose_shared_budget(limit_bytes, device, shares)
 

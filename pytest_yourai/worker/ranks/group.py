@@ -66,7 +66,6 @@ class RankGroup(Conversation):
         for peer in self._peers:
             self._selector.register(peer.connection, selectors.EVENT_READ, peer)
         self._selector.register(launcher.output_fd, selectors.EVENT_READ, None)
-        launcher.pause()
         for peer in self._peers:
             wire.notice_silence(peer.connection, silent_s)
             self._tell(peer, wire.Welcome(silent_s))
@@ -174,7 +173,6 @@ class RankGroup(Conversation):
                 self._selector.unregister(peer.connection)
             peer.connection.close()
         self._selector.close()
-        self._launcher.resume()
         end = time.monotonic() + _END_WAIT_S
         # On other hosts the agents end their workers; here that is made sure of.
         while not self._launcher.has_ended and time.monotonic() < end:

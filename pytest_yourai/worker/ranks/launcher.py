@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -69,25 +68,6 @@ class Launcher:
     @property
     def has_ended(self) -> bool:
         return self._popen.poll() is not None
-
-    def pause(self) -> None:
-        """Stop it, and none of the ranks, once all have connected.
-
-        It has nothing to do from then on, and would wake for it fifty times a second for each
-        rank: it waits for the ranks to take input, which a pipe always does (MLX 0.32.4,
-        launch.py; worker/engine/mlx_launch.py). Where it did so without a pause, a step of two
-        ranks took 1.9 times as long on two processors (tests/performance/ranks.py).
-        """
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it see that its ranks have ended."""
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: signal.Signals) -> None:
-        if not self.has_ended:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(self.pid, number)
 
     def end(self) -> None:
         """End it, and all that it started on this machine; elsewhere ssh's end does."""

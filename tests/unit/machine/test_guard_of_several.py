@@ -45,29 +45,33 @@ def test_on_cuda_the_pools_of_all_devices_count() -> None:
 
 
 def test_ranks_of_one_host_share_its_memory() -> None:
-    alone = choose_shared_budget(None, CPU, [HostShare(100 * GB, 99 * GB, 1)])
-    shared = choose_shared_budget(None, CPU, [HostShare(100 * GB, 99 * GB, 2)] * 2)
+    alone = choose_shared_budget(None, CPU, [HostShare("studio", 100 * GB, 99 * GB, 1)])
+    shared = choose_shared_budget(None, CPU, [HostShare("studio", 100 * GB, 99 * GB, 2)] * 2)
     assert shared.limit_bytes * 2 == alone.limit_bytes
     assert "shared by 2 ranks" in str(shared)
 
 
 def test_a_given_budget_is_there_for_each_rank_of_a_host() -> None:
-    shares = [HostShare(100 * GB, 99 * GB, 2)] * 2
+    shares = [HostShare("studio", 100 * GB, 99 * GB, 2)] * 2
     assert choose_shared_budget(50 * GB, CPU, shares).limit_bytes == 50 * GB
     with pytest.raises(OptionError, match=r"60 GB is more than the 50\.000 GB of .*, shared by 2"):
         choose_shared_budget(60 * GB, CPU, shares)
 
 
 def test_the_host_with_the_least_decides() -> None:
-    hosts = [HostShare(100 * GB, 99 * GB, 1), HostShare(16 * GB, 15 * GB, 1)]
+    hosts = [HostShare("studio", 100 * GB, 99 * GB, 1), HostShare("mini", 16 * GB, 15 * GB, 1)]
     assert choose_shared_budget(None, CPU, hosts).limit_bytes == round(0.8 * 16 * GB)
-    with pytest.raises(OptionError, match="more than the"):
+    with pytest.raises(OptionError, match=r"20 GB is more than the 16\.000 GB of mini: give less"):
         choose_shared_budget(20 * GB, CPU, hosts)
     assert choose_shared_budget(10 * GB, CPU, hosts).limit_bytes == 10 * GB
-    with pytest.raises(TooLittleMemoryError):
-        choose_shared_budget(None, CPU, [HostShare(16 * GB, 1 * GB, 1)])
+    assert choose_shared_budget(None, CPU, hosts).reason == "80 % of 16.0 GB, mini"
+    full = HostShare("full", 16 * GB, 1 * GB, 1)
+    with pytest.raises(TooLittleMemoryError, match=r"only 1\.0 GB .* available on full: close"):
+        choose_shared_budget(None, CPU, [*hosts, full])
+    with pytest.raises(TooLittleMemoryError, match=r"only 1\.0 GB of memory is available: close"):
+        choose_shared_budget(None, CPU, [full])
 
 
 def test_gpus_share_nothing() -> None:
-    shares = [HostShare(100 * GB, 99 * GB, 2)] * 2
+    shares = [HostShare("studio", 100 * GB, 99 * GB, 2)] * 2
     assert choose_shared_budget(None, CUDA, shares).limit_bytes == 112 * GB
