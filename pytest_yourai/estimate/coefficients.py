@@ -7,6 +7,7 @@ r1-distill-14b, at all lengths but 512; the CPU's on Linux, with small float32 m
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 
@@ -46,6 +47,11 @@ ON_THE_CPU = Coefficients(
     checkpointed_scores=0.99,
     checkpointed_logits=1.71,
 )
+
+
+ON_METAL = dataclasses.replace(ON_THE_CPU, checkpointed_logits=1.0)
+"""What large operations leave, each of which is a batch of its own there: the CPU's, but of the
+logits only those that the loss still needs. Taken from the followed step of Qwen3-8B."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,21 @@ from pytest_yourai.machine.system_memory import SystemMemory, read_system_memory
 BUDGET_SHARE = 0.8
 """Share of the smallest total; the rest is left to the system and other programs."""
 
-_LARGE_MAC_BYTES = 36 * (1 << 30)
+_GIB = 1 << 30
 
-WORKING_SET_SHARES = (2 / 3, 3 / 4)
-"""Shares of a Mac's memory that Metal recommends as the working set: up to 36 GB, and above.
+_WORKING_SET_SHARES = (
+    (16 * _GIB, 2 / 3),
+    (32 * _GIB, 0.74),
+    (64 * _GIB, 0.78),
+    (96 * _GIB, 0.81),
+)
+"""Shares of a Mac's memory, where it is less than that, that Metal recommends as the working set.
 
-An assumption, from what Macs are seen to report, for where Metal itself is not asked.
+What llama.cpp logged in 2026 on Macs with 16, 24, 32, 36, 48, 64 and 128 GiB; macOS before 26
+recommends 2/3 up to 32 GiB and 3/4 above. Those with less were not seen anew.
 """
+
+_LARGEST_SHARE = 0.84
 
 RESERVE_BYTES = 2_000_000_000
 """Kept free of what is available now."""
@@ -128,6 +136,12 @@ def given_budget(
     return Budget(limit_bytes, "as given")
 
 
+def assumed_working_set(total_bytes: int) -> int:
+    """What Metal probably recommends on a Mac with that much memory, where it is not asked."""
+    shares = (share for limit, share in _WORKING_SET_SHARES if total_bytes < limit)
+    return round(total_bytes * next(shares, _LARGEST_SHARE))
+
+
 def _shared_by(ranks: int) -> str:
     return f", shared by {ranks} ranks" if ranks > 1 else ""
 
@@ -140,9 +154,8 @@ def _smallest_total(
     if device is None and wired_bytes is not None:
         return min(wired_bytes, system.total_bytes), _WIRED
     if device is None and sys.platform == "darwin":
-        small, large = WORKING_SET_SHARES
-        share = small if system.total_bytes <= _LARGE_MAC_BYTES else large
-        return round(system.total_bytes * share), ", the working set assumed for this Mac"
+        assumed = assumed_working_set(system.total_bytes)
+        return assumed, ", the working set assumed for this Mac"
     working_set = device.memory_bytes if device is not None else None
     is_metal = device is not None and device.backend == "metal"
     if is_metal and working_set is not None and working_set < physical:

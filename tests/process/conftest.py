@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import os
+import subprocess as subprocesses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.sweep import preflight
+from pytest_yourai.worker import watched_process
 
-from support import faults, worker_faults
+from support import faults, warm_worker, worker_faults
 from support.faults import Judge
 from support.processes import TESTS, SweepResult, SweepRun, put_on_path, run_pytest
 
@@ -23,6 +25,14 @@ def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         return
     put_on_path(monkeypatch, TESTS)
     monkeypatch.setenv("YOURAI_TEST_ENGINE", "support.scripted_engine:ScriptedEngine")
+    if warm_worker.IS_POSSIBLE and "pytester" in request.fixturenames:
+        monkeypatch.setattr(watched_process, "subprocess", warm_worker.warm_subprocess())
+
+
+@pytest.fixture
+def cold_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers start as those of a user do."""
+    monkeypatch.setattr(watched_process, "subprocess", subprocesses)
 
 
 @pytest.fixture(autouse=True)

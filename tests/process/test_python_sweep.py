@@ -17,7 +17,7 @@ import pytest
 import pytest_yourai
 from pytest_yourai import InputError, Outcome, TrialResult
 
-from support.processes import finish, started, wait_for
+from support.processes import finish, own_children, started, wait_for
 from support.scripted_engine import COMPILE_VARIABLE, STEP_VARIABLE
 
 Swept = Callable[..., Generator[TrialResult, None, None]]
@@ -36,7 +36,7 @@ def swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Swept:
 
 
 def workers() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    return own_children(recursive=True)
 
 
 def events(name: str) -> list[dict[str, Any]]:

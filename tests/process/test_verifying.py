@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from pytest_yourai.core.errors import WorkerError
@@ -21,7 +20,7 @@ from pytest_yourai.verify.parts import Parts
 from pytest_yourai.verify.stock import StockRun
 
 from support.planted_engine import DONE_VARIABLE, VARIABLE
-from support.processes import worker_processes
+from support.processes import own_children, worker_processes
 
 
 def misread(_pid: int, **_: Any) -> int:
@@ -67,7 +66,7 @@ def test_a_trial_and_mlx_lm_take_turns(tmp_path: Path) -> None:
 def test_mlx_lm_that_fails_is_told_with_its_last_line(tmp_path: Path) -> None:
     recipe = {"model": str(tmp_path / "missing"), "train": True, "data": "data"}
     with StockRun(tmp_path, recipe, free_steps=2) as stock:
-        [process] = psutil.Process().children()
+        [process] = own_children()
         # Where it shared a session with other programs, it would wait for them, and ours would not.
         assert os.getsid(process.pid) == process.pid
         with pytest.raises(WorkerError, match="mlx_lm.lora ended with 1: .*missing"):

@@ -38,6 +38,7 @@ def test_an_inspection_that_hangs_is_given_up_at_the_limit(
     assert worker_processes() == []
 
 
+@pytest.mark.usefixtures("cold_workers")
 def test_a_process_that_the_system_refuses_is_oom(
     sweep: SweepRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from pytest_yourai.core.errors import ModelError
 from pytest_yourai.estimate.memory_estimate import MemoryEstimate
 from pytest_yourai.estimate.predictor import Prediction
 from pytest_yourai.estimate.training_memory import estimate_training_memory
-from pytest_yourai.machine.budget import WORKING_SET_SHARES, detect_budget
+from pytest_yourai.machine.budget import assumed_working_set, detect_budget
 from pytest_yourai.machine.system_memory import SystemMemory
 from pytest_yourai.plan.recommend import judge
 from pytest_yourai.plan.recommendation import Verdict
@@ -25,8 +25,6 @@ from support.recorded_floors import DATA
 FILE = DATA / "metal_reports.json"
 
 GIB = 1 << 30
-
-LARGEST_OF_SMALL_MACS = 36 * GIB
 
 NARROW = 0.25
 """Most that the prediction for the longest possible rows is above that for the shortest."""
@@ -67,8 +65,7 @@ class MetalReport:
     def budget_bytes(self) -> int:
         """The budget of an idle Mac with that memory, as a sweep finds it there."""
         total = int(self.row["ram_gib"]) * GIB
-        share = WORKING_SET_SHARES[total > LARGEST_OF_SMALL_MACS]
-        device = DeviceInfo("metal", "", round(total * share), None, "", "")
+        device = DeviceInfo("metal", "", assumed_working_set(total), None, "", "")
         return detect_budget(SystemMemory(total, total, 0), device).limit_bytes
 
     def is_refused(self, budget_bytes: int) -> bool:

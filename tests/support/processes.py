@@ -218,6 +218,18 @@ class SweepResult:
         return [event for event in self.journal if event["event"] == name]
 
 
+def own_children(*, recursive: bool = False) -> list[psutil.Process]:
+    """This process's, without the server that its warm workers come from."""
+    children = psutil.Process().children(recursive=recursive)
+    return [each for each in children if not _is_server(each)]
+
+
+def _is_server(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.ZombieProcess):
+        return any("worker_server.py" in part for part in process.cmdline())
+    return False
+
+
 def worker_processes() -> list[psutil.Process]:
     """This process's workers that live."""
     return [

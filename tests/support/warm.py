@@ -16,10 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from support.warm_server import LONGEST_REQUEST
+from support.worker_server import COMMAND_ROOM, ENVIRONMENT_ROOM, ROOM_VARIABLE
 
 _SERVER = Path(__file__).with_name("warm_server.py")
 
-_FIRST_ENVIRONMENT = dict(os.environ)
+FIRST_ENVIRONMENT = dict(os.environ)
 """Without what single tests set, such as the mark by which one counts its processes."""
 
 
@@ -111,9 +112,9 @@ def _server() -> socket.socket:
     with its_end:
         # Returns at once: the server is no child of this process, whose children tests look at.
         subprocess.run(
-            [sys.executable, _SERVER, str(its_end.fileno())],
+            [sys.executable, _SERVER, str(its_end.fileno()), COMMAND_ROOM],
             check=True,
-            env=_FIRST_ENVIRONMENT,
+            env={**FIRST_ENVIRONMENT, ROOM_VARIABLE: ENVIRONMENT_ROOM},
             pass_fds=(its_end.fileno(),),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

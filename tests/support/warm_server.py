@@ -1,7 +1,7 @@
 """Runs `python -m pytest` in forks of a process that has imported it, and the plugin, already.
 
-`python warm_server.py FD` reads requests from a socket: one JSON object each, with a socket, which
-gets the process's id and later its status, and the three streams. It ends with the other end.
+`python warm_server.py FD ROOM` reads requests from a socket: one JSON object each, with a socket,
+which gets the process's id and later its status, and the three streams. It ends with the other end.
 """
 
 from __future__ import annotations
@@ -18,11 +18,14 @@ import socket
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 LONGEST_REQUEST = 1 << 16
 _DESCRIPTORS = 4
+
+_TESTS = str(Path(__file__).parents[1])
 
 
 def main() -> None:
@@ -31,7 +34,7 @@ def main() -> None:
     requests = socket.socket(fileno=int(sys.argv[1]))
     inherited = _path_entries(os.environ)
     _import_all()
-    installed = [each for each in sys.path[1:] if each not in inherited]
+    installed = [each for each in sys.path[1:] if each not in {*inherited, _TESTS}]
     request, descriptors = _Server(requests).next_process()
     _become(request, descriptors, installed)
     runpy.run_module("pytest", run_name="__main__", alter_sys=True)
@@ -57,6 +60,10 @@ def _import_all() -> None:
             if isinstance(found, functools._lru_cache_wrapper):
                 # Such as the secrets of this environment.
                 found.cache_clear()
+    sys.path.append(_TESTS)
+    importlib.import_module("support.warm_worker")
+    messages = importlib.import_module("pytest_yourai.worker.messages")
+    messages._reader(messages.Message)
     # Forks neither copy all modules to look for garbage in them, nor take them apart at their end.
     gc.freeze()
 
@@ -113,12 +120,35 @@ def _become(request: Mapping[str, Any], streams: Sequence[int], installed: Seque
     if (constants := sys.modules.get("huggingface_hub.constants")) is not None:
         # It reads HF_ENDPOINT and others as it is imported.
         importlib.reload(constants)
+    _keep_workers_ready(installed)
     sys.path[:] = [request["folder"], *_path_entries(os.environ), *installed]
     sys.argv[:] = ["pytest", *request["arguments"]]
     sys.orig_argv[:] = [sys.executable, "-m", *sys.argv]
     sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
+
+
+def _keep_workers_ready(installed: Sequence[str]) -> None:
+    """As they are now: what pytest brings with it is none of theirs."""
+    from support import warm_worker, worker_server  # noqa: PLC0415 - not in the tests' process
+
+    if not (warm_worker.IS_POSSIBLE and warm_worker.is_scripted(os.environ)):
+        return
+    requests, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork():
+        its_end.close()
+        watched_process: Any = sys.modules["pytest_yourai.worker.watched_process"]
+        watched_process.subprocess = warm_worker.WarmSubprocess(requests)
+        return
+    requests.close()
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nothing, number)
+    os.close(nothing)
+    sys.path[:] = [*installed, _TESTS]
+    worker_server.serve(its_end, installed, sys.modules["pytest_yourai.worker.bootstrap"])
 
 
 def _path_entries(environment: Mapping[str, str]) -> list[str]:

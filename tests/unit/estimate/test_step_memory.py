@@ -293,6 +293,17 @@ def test_a_soft_cap_keeps_the_logits_once_more() -> None:
     assert capped - usual == pytest.approx(6 * 1000 * 4)
 
 
+def test_on_metal_a_checkpointed_layer_is_computed_again_before_the_gradient_is_there() -> None:
+    long: dict[str, Any] = {"length": 2049, "checkpoint": True, "backend": "metal"}
+    few = step(**long, vocab_size=100).highest_moment
+    many = step(**long, vocab_size=50_000).highest_moment
+    logits = 2 * 2048 * 50_000 * 4
+    scores = 2 * 2 * 2048**2 * 4
+    assert many.logits_bytes == pytest.approx(3.03 * logits)
+    assert many.activations_bytes == step(**long, vocab_size=50_000).kept_bytes + scores
+    assert few.logits_bytes == 2 * 2048 * 100 * 4, "what the loss needs, in the backward pass"
+
+
 def on_hopper(**more: Any) -> StepMemory:
     sizes: dict[str, Any] = {"torch_dtype": "bfloat16", "head_dim": 64, "intermediate_size": 4096}
     return step(layers=1, backend="cuda", **{**sizes, **more})

@@ -40,15 +40,16 @@ def test_the_reason_says_which_number_decided(
     assert str(budget) == f"{limit / GB:.1f} GB ({reason})"
 
 
-# Macs as they are sold: GiB, recommended working set of 2/3 up to 36 GiB and 3/4 above it.
-MACS = [8, 16, 18, 24, 32, 36, 48, 64, 96, 128, 192, 256, 512]
+# Macs as they are sold: GiB, and the share that Metal recommends as the working set.
+MACS = {8: 2 / 3, 16: 0.74, 18: 0.74, 24: 0.74, 32: 0.78, 36: 0.78, 48: 0.78, 64: 0.81, 96: 0.84}
+MACS |= dict.fromkeys((128, 192, 256, 512), 0.84)
 
 
 @pytest.mark.parametrize("size", MACS)
 @pytest.mark.parametrize("busy", [False, True])
 def test_macs_from_8_to_512_gb_idle_and_busy(size: int, busy: bool) -> None:
     total = size * GIB
-    working_set = total * (2 / 3 if size <= 36 else 3 / 4)
+    working_set = total * MACS[size]
     available = round(total * (0.35 if busy else 0.75))
     budget = detect_budget(SystemMemory(total, available, 0), metal(working_set))
     left = available - 2 * GB
@@ -62,7 +63,7 @@ def test_without_mlx_the_working_set_of_a_mac_is_assumed(
 ) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     total = size * GIB
-    working_set = total * (2 / 3 if size <= 36 else 3 / 4)
+    working_set = total * MACS[size]
     budget = detect_budget(SystemMemory(total, total, 0), None)
     assert budget.limit_bytes == pytest.approx(0.8 * working_set, abs=1)
     assert budget.reason.endswith("the working set assumed for this Mac")
