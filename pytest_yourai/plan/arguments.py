@@ -7,8 +7,12 @@ from collections.abc import Sequence
 from pytest_yourai.core.axes import GRAD_ACCUMULATION_STEPS, SIZES
 from pytest_yourai.plan.flags import FLAGS
 from pytest_yourai.plan.nearest_fits import NearestFit, axis_flag
+from pytest_yourai.plan.short_commands import PASSED_SWITCHES
 
-_SWITCHES = ("--quick", *(flag.option for flag in FLAGS if flag.metavar is None))
+_SWITCHES = (
+    *("--quick", *PASSED_SWITCHES),
+    *(flag.option for flag in FLAGS if flag.metavar is None),
+)
 
 
 def without_flags(arguments: Sequence[str], *flags: str) -> list[str]:

@@ -32,6 +32,9 @@ from pytest_yourai.sweep.stage_results import StageResults
 
 _QUICK = ("--quick", "--yourai-quick")
 
+_SELECTING = ("-k", "-m", "--lf", "--last-failed", "--yourai-resume")
+"""Flags by which a run is less than its matrix, or goes on with one."""
+
 _ONLY_OF_REPLAY = (
     *("--yourai-replay", "--yourai-model", "--yourai-models", "-k", "-m"),
     *("--yourai-benchmark", "--yourai-optimize"),
@@ -61,7 +64,7 @@ def next_steps(
     elif found is not None and collected.headline(found) is not None:
         yield from _training(setup, collected, found, invocation, profile)
         if any(each in _QUICK for each in invocation.arguments):
-            others = without_flags(invocation.arguments, *_QUICK)
+            others = without_flags(invocation.arguments, *_QUICK, *_SELECTING)
             yield f"Or the full matrix: {invocation.line(*others)}"
         yield from what_would_fit(setup, found, invocation)
     elif setup.is_walk and not options.sweeps_models:

@@ -13,6 +13,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
+from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET
+
 from support.browser import CHROMIUM, DESKTOP, PHONE, new_page, opened
 from support.profiles import (
     HOSTILE,
@@ -265,6 +267,21 @@ def test_where_nothing_fits_it_says_why(tab: Page, folder: Path) -> None:
         assert found.page.locator("#trials tbody tr").count() == 12
         assert violations(found.page) == []
         assert found.complaints == []
+
+
+def test_a_peak_that_was_recorded_without_the_budget_is_marked_so(tab: Page, folder: Path) -> None:
+    replayed = document(lambda found: found.update(memory_limit_gb=14))
+    for row in replayed["all_results"]:
+        row["memory_limit_gb"] = 14
+        if row["peak_memory_mb"] > 14_000:
+            row["warnings"] = [RECORDED_WITHOUT_BUDGET]
+    with opened(tab, page_of(folder, replayed)) as found:
+        page = found.page
+        assert "over the budget" not in page.locator("#trials").inner_text()
+        marked = page.locator("#trials .over").first
+        assert marked.get_attribute("title") == "recorded without this budget"
+        marked.click()
+        assert "GB, recorded without this budget" in trial_of(page)
 
 
 def test_a_history_and_its_comparisons(tab: Page, folder: Path) -> None:

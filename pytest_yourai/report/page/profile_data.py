@@ -11,7 +11,7 @@ from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.noise import noise_of
 from pytest_yourai.core.outcomes import LETTERS, Outcome
 from pytest_yourai.core.ranking import pareto, soak_survivors
-from pytest_yourai.core.results import TrialResult
+from pytest_yourai.core.results import RECORDED_WITHOUT_BUDGET, TrialResult
 from pytest_yourai.estimate.predictor import PredictionErrors
 from pytest_yourai.report.answer_lines import AnswerTitles, beaten_note, fits_sentence
 from pytest_yourai.report.profile_facts import machine, settings, soak_data, training_data
@@ -139,6 +139,7 @@ def row_data(result: TrialResult, naming: ConfigLabels) -> dict[str, Any]:
         "name": naming.name(result.config),
         "safe_memory_bytes": result.safe_memory_bytes,
         "exceeds_budget": result.exceeds_budget,
+        "recorded_without_budget": RECORDED_WITHOUT_BUDGET in result.warnings,
         "prediction_error": prediction_error(result),
         "step_time_s": result.step_time_s,
         "noise": noise and {"share": noise.share, "outliers": noise.outliers},

@@ -95,13 +95,13 @@ def said(
 
 def test_after_a_quick_sweep_it_is_training_or_the_full_matrix(pytester: pytest.Pytester) -> None:
     assert said(
-        pytester, "--yourai-model", "llama-8b", "--quick", "-k", "a b", "--yourai-quick"
+        pytester, "--quick", "-k", "a b", "--lf", "--yourai-model", "llama-8b", "--yourai-quick"
     ) == [
         (
             "Next: yourai train --model llama-8b --profile optimal_config.json --weights hub "
             "--data FOLDER"
         ),
-        "Or the full matrix: pytest --yourai-model llama-8b -k 'a b'",
+        "Or the full matrix: pytest --yourai-model llama-8b",
     ]
 
 

@@ -90,7 +90,7 @@ function memoryBar(shown, best) {
   const part = (bytes) => `${((100 * bytes) / most).toFixed(2)}%`;
   const items = [
     ["needs", shown.has_minima ? "needs" : "peak", best.minimum_memory_bytes, "bar"],
-    ["takes", isOverBudget(best) ? "takes, recorded without this budget" : "takes, when it is allowed to", shown.has_minima ? best.peak_memory_bytes : null, "bar"],
+    ["takes", isOverBudget(best) ? `takes, ${overBudgetWords(best)}` : "takes, when it is allowed to", shown.has_minima ? best.peak_memory_bytes : null, "bar"],
     ["safe", `needs × ${shown.margin}, to be within the budget`, safe, "tick"],
     ["limit", "budget", limit, "tick"],
   ].filter(([, , bytes]) => isNumber(bytes));

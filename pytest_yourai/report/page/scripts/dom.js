@@ -18,6 +18,8 @@ const signsOf = (index) => answersOf(index).map((name) => SIGNS[name]).join("");
 
 const isOverBudget = (row) => profile().has_minima && row.peak_memory_bytes > (profile().memory_limit_bytes ?? Infinity);
 
+const overBudgetWords = (row) => (row.recorded_without_budget ? "recorded without this budget" : "over the budget");
+
 const el = (tag, attributes, ...children) => furnished(document.createElement(tag), attributes, ...children);
 
 // The element with its attributes, listeners, style and children.

@@ -61,7 +61,7 @@ function trialColumns(rows) {
 
 function peakText(row, unit) {
   const text = number(isNumber(row.peak_memory_bytes) ? row.peak_memory_bytes / unit.size : null, 1);
-  return isOverBudget(row) ? el("span", { class: "over", title: "over the budget" }, `${text} †`) : text;
+  return isOverBudget(row) ? el("span", { class: "over", title: overBudgetWords(row) }, `${text} †`) : text;
 }
 
 // An exclamation mark where single steps stand out.
@@ -81,7 +81,7 @@ function remarksOf(row, index) {
     ...answersOf(index),
     unbeaten.includes(index) ? "unbeaten" : null,
     row.lasting ? null : "did not survive its soak",
-    isOverBudget(row) ? "its peak was over the budget" : null,
+    isOverBudget(row) && !row.recorded_without_budget ? "its peak was over the budget" : null,
     row.kept ? "kept" : null,
     row.error,
     ...row.warnings,

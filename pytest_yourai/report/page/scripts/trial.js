@@ -66,7 +66,7 @@ function memoryFacts(row) {
   return [
     [hasMinima ? "Needs (minimum)" : "Peak, for want of a minimum", memory(row.minimum_memory_bytes)],
     [`Minimum × ${margin}, to be within the budget`, memory(row.safe_memory_bytes)],
-    ["Takes (peak)", isOverBudget(row) ? `${memory(row.peak_memory_bytes)}, over the budget` : memory(row.peak_memory_bytes)],
+    ["Takes (peak)", isOverBudget(row) ? `${memory(row.peak_memory_bytes)}, ${overBudgetWords(row)}` : memory(row.peak_memory_bytes)],
     ["Predicted minimum", predicted],
     ["Active after the last step", memory(row.active_memory_bytes)],
     ["Cache after the last step", memory(row.cache_memory_bytes)],
