@@ -87,6 +87,10 @@ class OptimizerFlight:
     wait: float
     most: float
 
+    def alive(self, trained: int) -> float:
+        """How many live, of so many trained matrices."""
+        return min(self.matrices + self.wait * trained, self.most * trained)
+
 
 OPTIMIZER_FLIGHTS = {
     "adam": OptimizerFlight(matrices=32, wait=0.0, most=2.3),

@@ -167,6 +167,17 @@ class KeptArrays:
             return 0
         return own.scores * self._all_scores_bytes(own)
 
+    @cached_property
+    def states_bytes(self) -> int:
+        """States of a loop over positions, which its backward pass frees one by one."""
+        return _FLOAT32_BYTES * self.tokens * sum(stage.states for stage in self.layer.stages)
+
+    @cached_property
+    def sliced_bytes(self) -> int:
+        """Gradients of the slices that such a loop reads, at the end of its backward pass."""
+        sliced = sum(stage.sliced for stage in self.layer.stages)
+        return self.vector_bytes(sliced) * self._positions
+
     @property
     def _is_full(self) -> bool:
         return self.config.fine_tune_type is FineTuneType.FULL

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.results import TrialResult
-from pytest_yourai.estimate.step_time import step_times
+from pytest_yourai.estimate.step_time import StepTimes, step_times
 from pytest_yourai.models.dataset_lengths import TrainingData
 
 _MOST_CUT = 0.25
@@ -62,23 +62,14 @@ def shorter_rows(
         return []
     correction = instead_of / predicted if predicted else 1.0
     times = step_times(data, result) if result else None
-
-    def epoch_time_s(each: LoraConfig) -> float | None:
-        if times is None:
-            return None
-        return times.of_all(data.widths(each.batch_size, each.max_seq_length))
-
     offers: list[ShorterRows] = []
     for length in _lengths(data, config.max_seq_length):
         shorter = dataclasses.replace(config, max_seq_length=length)
         trial = found.get(shorter)
         of_trial = trial.minimum_memory_bytes if trial and trial.success else None
-        estimate = needs(shorter)
-        if of_trial is None and estimate is None:
-            continue
-        needed = of_trial or round((estimate or 0) * correction)
+        needed = of_trial or round((needs(shorter) or 0) * correction)
         least = offers[-1].needs_bytes if offers else instead_of
-        if needed > least - _LEAST_SAVED * instead_of:
+        if not needed or needed > least - _LEAST_SAVED * instead_of:
             continue
         cut = data.rows_over(length)
         offers.append(
@@ -89,12 +80,18 @@ def shorter_rows(
                 share_of_tokens=data.tokens_over(length) / data.tokens,
                 needs_bytes=needed,
                 instead_of_bytes=instead_of,
-                epoch_time_s=epoch_time_s(shorter),
-                instead_of_epoch_time_s=epoch_time_s(config),
+                epoch_time_s=_epoch_time_s(data, times, shorter),
+                instead_of_epoch_time_s=_epoch_time_s(data, times, config),
                 is_measured=of_trial is not None,
             )
         )
     return [offers[place] for place in sorted({0, len(offers) // 2, len(offers) - 1}) if offers]
+
+
+def _epoch_time_s(data: TrainingData, times: StepTimes | None, config: LoraConfig) -> float | None:
+    if times is None:
+        return None
+    return times.of_all(data.widths(config.batch_size, config.max_seq_length))
 
 
 def _lengths(data: TrainingData, now: int) -> Iterator[int]:

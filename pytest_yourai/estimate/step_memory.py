@@ -3,10 +3,11 @@
 What layers keep for the backward pass is in `kept_arrays`; checkpointing keeps one residual input
 instead, and computes the rest again.
 
-Four moments can be the highest: the loss, with several arrays of the logits' size, the start of the
-backward pass, with checkpointing the forward pass, and, where a batch has few tokens for what is
-trained, the optimizer's turn, by when all that was kept is gone. On top of what lives then comes
-what is in flight, in `batches_of_work`. The numbers are in `coefficients`.
+The highest moment can be the loss, with several arrays of the logits' size, the start of the
+backward pass, the end of that of a loop over positions, with checkpointing the forward pass, and,
+where a batch has few tokens for what is trained, the optimizer's turn, by when all that was kept is
+gone. On top of what lives then comes what is in flight, in `batches_of_work`. The numbers are in
+`coefficients`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pytest_yourai.estimate.free_peak import FreePeak
 from pytest_yourai.estimate.kept_arrays import KeptArrays
 from pytest_yourai.estimate.layer_work import layer_work, mean_work
 from pytest_yourai.estimate.moment import Moment
-from pytest_yourai.estimate.trained_arrays import TrainedArrays
+from pytest_yourai.estimate.trained_arrays import TrainedArrays, largest_matrix_bytes
 from pytest_yourai.models.architecture import Architecture
 from pytest_yourai.models.layer_shapes import LayerShapes
 
@@ -41,7 +42,7 @@ _MARGIN_OF_KEPT = 0.02
 """Margins as shares: no measured minimum was more than half of the moment above the estimate."""
 
 _SCORES_ALIVE = 3
-"""Arrays of scores in the gradient of softmax: it, the gradient of its output, their product."""
+"""Scores in the gradient of softmax: it, the gradient of its output, their product."""
 
 _SCORES_READ = 4
 """How often the operations up to that product read scores: mask, softmax, and two factors."""
@@ -89,10 +90,6 @@ class StepMemory:
         return layers[first:]
 
     @cached_property
-    def _last(self) -> KeptArrays:
-        return self._layers[-1]
-
-    @cached_property
     def kept_bytes(self) -> float:
         """Bytes kept from all trained layers until the backward pass, while the loss runs."""
         return self._kept_until(len(self._layers) - 1)
@@ -111,8 +108,8 @@ class StepMemory:
         Its margin also covers that of the others: one of them may be the highest in truth.
         """
         # In the backward pass the last layer of each kind may need most.
-        last = {id(each): index for index, each in enumerate(self._layers)}
-        moments = [self._in_the_backward_pass(index) for index in last.values()]
+        last = {id(each): index for index, each in enumerate(self._layers)}.values()
+        moments = [*map(self._in_the_backward_pass, last), *map(self._after_the_loop, last)]
         moments += [self._at_the_loss(), self._at_the_update()]
         if self.backend == "cuda" and self.config.grad_checkpoint:
             moments.append(self._in_the_forward_pass())
@@ -122,24 +119,11 @@ class StepMemory:
 
     def _at_the_update(self) -> Moment:
         """The optimizer's turn, when all that was kept is gone."""
-        trained, flight = self.trained, OPTIMIZER_FLIGHTS[self.config.optimizer]
-        alive = flight.matrices + flight.wait * trained.matrices
-        matrices = min(alive, flight.most * trained.matrices)
-        in_flight = matrices * self._largest_matrix_bytes
+        flight = OPTIMIZER_FLIGHTS[self.config.optimizer]
+        largest = largest_matrix_bytes(self.trained, [each.layer for each in self._layers])
+        in_flight = flight.alive(self.trained.matrices) * largest
         margin = _MARGIN_OF_MOMENT * in_flight
         return Moment(0.0, 0.0, self._accumulated_bytes, in_flight, margin)
-
-    @cached_property
-    def _largest_matrix_bytes(self) -> float:
-        """Of a trained matrix, in the layer where they are largest on average."""
-        trained = self.trained
-        mean = trained.held_bytes / max(trained.matrices, 1)
-        if self.config.fine_tune_type is not FineTuneType.FULL:
-            return mean
-        sizes = [(each.layer.parameters, len(each.layer.linears)) for each in self._layers]
-        means = [parameters / max(count, 1) for parameters, count in sizes]
-        parameters, count = map(sum, zip(*sizes, strict=True))
-        return mean * max(means) * max(count, 1) / parameters
 
     @property
     def _accumulated_bytes(self) -> int:
@@ -158,13 +142,13 @@ class StepMemory:
 
     def _in_the_forward_pass(self) -> Moment:
         """With checkpointing, which keeps little: as many layers as a batch of operations holds."""
-        last, made = self._last, self._last.forward_bytes
-        in_flight = self._work.made_bytes(made, last.forward_operations)
-        most = len(self._layers) * float(made)
+        last = self._layers[-1]
+        in_flight = self._work.made_bytes(last.forward_bytes, last.forward_operations)
+        most = len(self._layers) * float(last.forward_bytes)
         return self._moment(last, self.kept_bytes, 0.0, 0.0, min(in_flight, most))
 
     def _at_the_loss(self) -> Moment:
-        flight, last = HOPPER_FLIGHT, self._last
+        flight, last = HOPPER_FLIGHT, self._layers[-1]
         vectors = last.vector_bytes(self.shapes.hidden_size + last.layer.inner)
         if self._work.are_filled_by(self._logits_bytes):
             # Nothing waits for the end of their batch but what the head reads, and its gradient.
@@ -181,13 +165,12 @@ class StepMemory:
 
     @property
     def _computed_again(self) -> float:
-        """With checkpointing, what is made of the last layer anew before the gradient is there.
+        """With checkpointing the last layer is made anew before its gradient is there.
 
-        It waits for the layer's output alone, and the followed step of Qwen3-8B has its scores by
-        the time of the loss. On the CPU and CUDA what was measured has it in the coefficients.
+        The followed step of Qwen3-8B has its scores at the loss. Elsewhere coefficients have them.
         """
-        is_early = self.backend == "metal" and self.config.grad_checkpoint
-        return float(self._last.kept_scores_bytes) if is_early else 0.0
+        is_known = self.backend == "metal" and self.config.grad_checkpoint
+        return self._layers[-1].kept_scores_bytes if is_known else 0.0
 
     def _in_the_backward_pass(self, index: int, usual: Coefficients | None = None) -> Moment:
         """The backward pass of the layer of that index, by coefficients other than the device's."""
@@ -224,7 +207,7 @@ class StepMemory:
         Without adapters and attention it has few operations; what they and the loss read must
         leave room for the scores of the layer below.
         """
-        last = self._last
+        last = self._layers[-1]
         is_short = not (last.adapted or last.layer.attention or self.config.grad_checkpoint)
         if self.backend != "cuda" or index != len(self._layers) - 2 or not is_short:
             return None
@@ -238,6 +221,12 @@ class StepMemory:
         scores = _SCORES_ALIVE * own.scores_bytes
         left = max(0.0, kept - own.after_attention_bytes)
         return self._moment(own, left, scores, 0.0, flight)
+
+    def _after_the_loop(self, index: int) -> Moment:
+        """At the end of the backward pass of a loop over positions, if that layer has one."""
+        own, kept = self._layers[index], self._kept_until(index)
+        again = own.layer_bytes if self.config.grad_checkpoint else 0.0
+        return self._moment(own, kept + again - own.states_bytes, own.sliced_bytes, 0.0, 0.0)
 
     def _splits_its_batch(self, layer: KeptArrays) -> bool:
         """True if operations on its attention scores are more than a batch, as CUDA counts it.
@@ -281,7 +270,7 @@ class StepMemory:
 
     @property
     def _logits_bytes(self) -> int:
-        return self._last.vector_bytes(self.shapes.vocab_size)
+        return self._layers[-1].vector_bytes(self.shapes.vocab_size)
 
     @cached_property
     def ahead_bytes(self) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Optimizer
 from pytest_yourai.models.architecture import Architecture, InspectedShapes
+from pytest_yourai.models.layer_shapes import LayerShapes
 
 _ADAPTER_BYTES = 4
 """Adapters are float32 whatever the model is (mlx_lm/tuner/lora.py, dora.py)."""
@@ -27,6 +29,8 @@ class TrainedArrays:
     parameters: int
     factors: int
     element_bytes: int
+    is_base: bool = False
+    """True for full fine-tuning."""
 
     @property
     def held_bytes(self) -> int:
@@ -70,6 +74,7 @@ def base_arrays(built: InspectedShapes, shapes: Architecture, layers: int) -> Tr
             parameters=parameters,
             factors=sum(each.factors for each in trained),
             element_bytes=round(sum(each.held_bytes for each in trained) / parameters),
+            is_base=True,
         )
     kinds = shapes.layers[-layers:]
     linears = [linear for kind in kinds for linear in kind.linears]
@@ -80,4 +85,16 @@ def base_arrays(built: InspectedShapes, shapes: Architecture, layers: int) -> Tr
         parameters=sum(kind.parameters for kind in kinds),
         factors=sum(linear.parameters_per_rank for linear in linears) + vectors,
         element_bytes=shapes.element_bytes,
+        is_base=True,
     )
+
+
+def largest_matrix_bytes(trained: TrainedArrays, layers: Sequence[LayerShapes]) -> float:
+    """Of a matrix of `layers`, in the one where they are largest on average."""
+    mean = trained.held_bytes / max(trained.matrices, 1)
+    if not trained.is_base:
+        return mean
+    sizes = [(each.parameters, len(each.linears)) for each in layers]
+    means = [parameters / max(count, 1) for parameters, count in sizes]
+    parameters, count = map(sum, zip(*sizes, strict=True))
+    return mean * max(means) * max(count, 1) / parameters

@@ -90,6 +90,10 @@ class Stage:
     """Heads of a state space: float32 arrays for each pair of positions in a chunk of the row."""
     rows: int = 1
     attention: Attention | None = None
+    states: int = 0
+    """Those of `kept_wide` that a loop over the positions of a row keeps, and frees backwards."""
+    sliced: int = 0
+    """Elements of the gradients of slices, each for one position and as large as all positions."""
 
     @property
     def inputs(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,11 @@ from pytest_yourai.models.resolve import resolve
 from pytest_yourai.models.source import ModelSource, RowReading
 from pytest_yourai.plan.config_choice import ConfigChoice, choose_configs
 from pytest_yourai.plan.matrix import combinations, divided_by, dividing, evenly_accumulated
-from pytest_yourai.plan.nearest_fits import NearestFit, nearest_fits
+from pytest_yourai.plan.nearest_fits import nearest_fits
 from pytest_yourai.plan.options import Options
 from pytest_yourai.plan.recommendation import Recommendation, Recommendations, Verdict
 from pytest_yourai.plan.safe_table import safe_config
-from pytest_yourai.plan.scaling import Measured, Scaler, base_of, read_measured
+from pytest_yourai.plan.scaling import Scaler, base_of, read_measured
 from pytest_yourai.store.recording import backend_of
 
 ReadRows = Callable[[ModelSource, str, RowReading], TrainingData]
@@ -112,71 +113,109 @@ def recommend_model(
     asked = _asked(model, choice, options, limit_bytes)
     data = _data(model, source, choice, asked, options, read_rows)
     asked = _filled(asked, data)
-    longest = data.longest if data else None
-    ranks = options.hosts.world_size if options.hosts else 1
-
-    def estimate(config: LoraConfig, source: ModelSource) -> MemoryEstimate:
-        share = rank_share(config, ranks)
-        return _estimate(share, source, backend, choice.recipe, longest)
-
-    estimates = [estimate(each, source) for each in asked]
-    judged = [judge(each, limit_bytes) for each in estimates]
-    best = max(range(len(asked)), key=lambda index: (-_ORDER.index(judged[index]), index))
+    terms = _Terms(options, limit_bytes, backend, choice.recipe, data.longest if data else None)
+    config, estimate, verdict = terms.best(asked, source)
     found = Recommendation(
         asked_as=asked_as,
         name=model.name,
         parameters=_parameters(model),
-        config=asked[best],
+        config=config,
         quantization=quantization,
-        estimate=estimates[best],
-        verdict=judged[best],
+        estimate=estimate,
+        verdict=verdict,
         data=data,
     )
     if found.verdict is Verdict.NO:
+        found = terms.changed(found, asked[0], source)
+    source = dataclasses.replace(source, quantization=found.quantization)
+    if options.hosts is not None:
+        found = terms.scaled(found, source, options.hosts)
+    return found if data is None else terms.shortened(found, source, data)
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What all estimates for one model have in common; the row is the longest, in tokens."""
+
+    options: Options
+    limit_bytes: int
+    backend: Backend
+    recipe: Recipe
+    longest_row: int | None
+
+    @property
+    def ranks(self) -> int:
+        return self.options.hosts.world_size if self.options.hosts else 1
+
+    def estimate(self, config: LoraConfig, source: ModelSource) -> MemoryEstimate:
+        """Of a rank's share of the longest batch that there is."""
+        share = rank_share(config, self.ranks)
+        if self.longest_row is not None:
+            width = padded_length(self.longest_row, share.max_seq_length)
+            share = dataclasses.replace(share, max_seq_length=width)
+        return estimate_trial(share, source, self.backend, recipe=self.recipe)
+
+    def best(
+        self, asked: Sequence[LoraConfig], source: ModelSource
+    ) -> tuple[LoraConfig, MemoryEstimate, Verdict]:
+        """The last one of those that fit best."""
+        estimates = [self.estimate(each, source) for each in asked]
+        judged = [judge(each, self.limit_bytes) for each in estimates]
+        best = max(range(len(asked)), key=lambda index: (-_ORDER.index(judged[index]), index))
+        return asked[best], estimates[best], judged[best]
+
+    def changed(
+        self, found: Recommendation, asked: LoraConfig, source: ModelSource
+    ) -> Recommendation:
+        """What fits near `asked`, the lightest; `found` itself where nothing does."""
         nearest = functools.partial(
             nearest_fits,
             source,
-            asked[0],
-            limit_bytes,
-            backend=backend,
-            recipe=choice.recipe,
-            longest_row=longest,
-            ranks=ranks,
+            asked,
+            self.limit_bytes,
+            backend=self.backend,
+            recipe=self.recipe,
+            longest_row=self.longest_row,
+            ranks=self.ranks,
         )
         fits = nearest(is_cautious=True) or nearest()
-        found = _changed(found, fits[0], estimates[0], limit_bytes) if fits else found
-    held = dataclasses.replace(source, quantization=found.quantization)
-    if options.hosts is not None:
-        measured = read_measured(options, model.name, held)
-        scaler = _scaler(
-            options, options.hosts, held, choice.recipe, measured, limit_bytes, backend
+        if not fits:
+            return found
+        fit = fits[0]
+        return dataclasses.replace(
+            found,
+            config=fit.config,
+            quantization=fit.quantization,
+            estimate=fit.estimate,
+            verdict=judge(fit.estimate, self.limit_bytes),
+            instead=fit,
+            asked_bytes=self.estimate(asked, source).minimum_bytes,
         )
-        base = base_of(found.config, ranks, options, measured.alone)
-        found = dataclasses.replace(found, scaling=scaler.table(base))
-    if data is None:
-        return found
 
-    def needs(config: LoraConfig) -> int:
-        return estimate(config, held).minimum_bytes
+    def scaled(
+        self, found: Recommendation, source: ModelSource, hosts: HostGroup
+    ) -> Recommendation:
+        """With a table for machines like the one of the profile, or like this one."""
+        options, backend, limit_bytes = self.options, self.backend, self.limit_bytes
+        measured = read_measured(options, found.name, source)
+        if measured.alone is not None:
+            backend = backend_of(measured.alone.environment)
+            if options.memory_limit_bytes is None:
+                limit_bytes = measured.alone.memory_limit_bytes or limit_bytes
+        link = options.link_gbit
+        scaler = Scaler(source, backend, self.recipe, hosts, measured, limit_bytes, link)
+        base = base_of(found.config, self.ranks, options, measured.alone)
+        return dataclasses.replace(found, scaling=scaler.table(base))
 
-    return dataclasses.replace(found, shorter=tuple(shorter_rows(data, found.config, needs)))
+    def shortened(
+        self, found: Recommendation, source: ModelSource, data: TrainingData
+    ) -> Recommendation:
+        """With what shorter rows would need."""
 
+        def needs(config: LoraConfig) -> int:
+            return self.estimate(config, source).minimum_bytes
 
-def _scaler(
-    options: Options,
-    hosts: HostGroup,
-    source: ModelSource,
-    recipe: Recipe,
-    measured: Measured,
-    limit_bytes: int,
-    backend: Backend,
-) -> Scaler:
-    """For machines like the one of the profile, or like this one."""
-    if measured.alone is not None:
-        backend = backend_of(measured.alone.environment)
-        if options.memory_limit_bytes is None:
-            limit_bytes = measured.alone.memory_limit_bytes or limit_bytes
-    return Scaler(source, backend, recipe, hosts, measured, limit_bytes, options.link_gbit)
+        return dataclasses.replace(found, shorter=tuple(shorter_rows(data, found.config, needs)))
 
 
 def _data(
@@ -213,20 +252,6 @@ def _filled(asked: list[LoraConfig], data: TrainingData | None) -> list[LoraConf
     return filled
 
 
-def _estimate(
-    config: LoraConfig,
-    source: ModelSource,
-    backend: Backend,
-    recipe: Recipe,
-    longest_row: int | None,
-) -> MemoryEstimate:
-    """The estimate of the longest batch that there is."""
-    if longest_row is not None:
-        width = padded_length(longest_row, config.max_seq_length)
-        config = dataclasses.replace(config, max_seq_length=width)
-    return estimate_trial(config, source, backend, recipe=recipe)
-
-
 def _asked(
     model: Model, choice: ConfigChoice, options: Options, limit_bytes: int
 ) -> list[LoraConfig]:
@@ -252,20 +277,6 @@ def _asked(
 
 def _parameters(model: Model) -> float:
     return model.parameters or float(read_architecture_shapes(model.architecture).parameters)
-
-
-def _changed(
-    asked: Recommendation, fit: NearestFit, estimate: MemoryEstimate, limit_bytes: int
-) -> Recommendation:
-    return dataclasses.replace(
-        asked,
-        config=fit.config,
-        quantization=fit.quantization,
-        estimate=fit.estimate,
-        verdict=judge(fit.estimate, limit_bytes),
-        instead=fit,
-        asked_bytes=estimate.minimum_bytes,
-    )
 
 
 _ORDER = tuple(Verdict)

@@ -153,27 +153,24 @@ def summary(
     remaining = soak_survivors(results, soaks)
     answers = find_answers(remaining)
     first, titles = headlined(answers, results, objective), AnswerTitles(results, objective)
+    so_far = _measured_of(results, total) if len(results) < total else None
     if first is None:
-        if len(results) < total:
-            yield f"Incomplete: {_measured_of(results, total)}"
+        if so_far is not None:
+            yield f"Incomplete: {so_far}"
         yield none_fits(results, has_soaks=bool(soaks)) + of_model
     else:
         heading = titles.heading(answers.names(first))
-        if len(results) < total:
-            heading = f"Best so far ({_measured_of(results, total)})"
+        if so_far is not None:
+            heading = f"Best so far ({so_far})"
         yield StyledLine(heading + of_model, Style.ANSWER)
-        if model:
-            yield StyledLine(f"  {optimum_figures(first, naming)}", Style.ANSWER)
-        else:
-            yield from (StyledLine(line, Style.ANSWER) for line in _optimum(first, naming))
+        figures = [f"  {optimum_figures(first, naming)}"] if model else _optimum(first, naming)
+        yield from (StyledLine(line, Style.ANSWER) for line in figures)
         yield StyledLine(f"  {fits_sentence(first)}", Style.GOOD, "Fits:")
         if (note := beaten_note(first, remaining, naming)) is not None:
             yield f"  {note}"
         yield from epoch_lines(data, first)
     if len(results) > 1 or (results and first is None):
-        counts = Counter(result.outcome for result in results)
-        known = ", ".join(f"{counts[each]} {each}" for each in Outcome if counts[each])
-        yield faint(f"  Outcomes:      {known}")
+        yield faint(f"  Outcomes:      {_outcomes(results)}")
     yield from other_answers(answers, first, titles, naming)
     if stopped is not None:
         trials = sum(each.started and not each.kept for each in results)
@@ -183,6 +180,11 @@ def summary(
     errors = PredictionErrors.of(results)
     if errors.errors:
         yield faint(str(errors))
+
+
+def _outcomes(results: Iterable[TrialResult]) -> str:
+    counts = Counter(result.outcome for result in results)
+    return ", ".join(f"{counts[each]} {each}" for each in Outcome if counts[each])
 
 
 def _measured_of(results: Sequence[TrialResult], total: int) -> str:

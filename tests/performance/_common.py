@@ -40,8 +40,9 @@ def timed(
 
 
 def pytest_command(*arguments: str) -> list[str]:
-    """pytest with the plugin, installed or not, and nothing kept between runs."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+    """pytest as a user has it, with the plugin, installed or not, and nothing kept between runs."""
+    without = ("cacheprovider", "hypothesispytest", "anyio")
+    command = [sys.executable, "-m", "pytest", *(f"-pno:{each}" for each in without)]
     try:
         import importlib.metadata  # noqa: PLC0415
 
