@@ -121,6 +121,7 @@ def make_parsers(only: str | None = None) -> tuple[Parser, dict[str, Parser]]:
         prog="yourai",
         description="Finds the LoRA fine-tuning configuration that fits this machine, and trains "
         "with it.",
+        epilog="For a first look, without a download: yourai sweep tiny --quick",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     subparsers = parser.add_subparsers(
@@ -143,7 +144,10 @@ def make_parsers(only: str | None = None) -> tuple[Parser, dict[str, Parser]]:
         if only not in (None, own.name):
             continue
         parsers[own.name] = subparsers.add_parser(
-            own.name, help=own.help, description=f"{own.help}.", usage=own.usage
+            own.name,
+            help=own.help,
+            description=f"{own.help[0].upper()}{own.help[1:]}.",
+            usage=own.usage,
         )
         own.found(own.add_flags)(parsers[own.name])
     return parser, parsers

@@ -8,10 +8,12 @@ from typing import Any
 
 from pytest_yourai.cli.parser import parsed
 from pytest_yourai.core.errors import OptionError
+from pytest_yourai.plan.axis_flags import FROM_MATRIX
 from pytest_yourai.plan.flag_types import Flag
 from pytest_yourai.plan.flags import FLAGS, GROUPS
 from pytest_yourai.plan.invocation import Invocation
 from pytest_yourai.plan.short_commands import (
+    FIT,
     PASSED_LETTERS,
     PASSED_SWITCHES,
     PASSED_VALUES,
@@ -54,7 +56,7 @@ def add_pytest_flags(parser: argparse.ArgumentParser, command: ShortCommand) -> 
             if flag.metavar is None:
                 settings = {"action": "store_true"}
             words = (f"--{flag.name}", *flag.aliases)
-            shown.add_argument(*words, dest=flag.key, help=_help(flag), **settings)
+            shown.add_argument(*words, dest=flag.key, help=_help(flag, command), **settings)
     letters = [f"-{letter}" for letter in PASSED_LETTERS]
     group_of_pytest = parser.add_argument_group(
         "pytest", f"Passed on: {' '.join([*letters, *PASSED_SWITCHES, *PASSED_VALUES])}"
@@ -151,8 +153,10 @@ def _pytest_arguments(
     return [*arguments, *(given.passed or []), *rest]
 
 
-def _help(flag: Flag) -> str:
-    text = _HELP.get(flag.name, flag.help)
-    if flag.default:
-        text = f"{text} (default: {flag.default})"
+def _help(flag: Flag, command: ShortCommand) -> str:
+    text, default = _HELP.get(flag.name, flag.help), flag.default
+    if command is FIT and default == FROM_MATRIX:
+        default = "safe for model and budget"
+    if default:
+        text = f"{text} (default: {default})"
     return in_own_words(text).replace("%", "%%")

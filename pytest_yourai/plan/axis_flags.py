@@ -16,6 +16,8 @@ from pytest_yourai.core.axes import (
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.plan.flag_types import Flag
 
+FROM_MATRIX = "from the matrix"
+
 _AXIS_ALIASES = {
     BATCH_SIZE: ("--batch",),
     RANK: ("--lora-rank",),
@@ -33,7 +35,7 @@ _AXIS_DEFAULTS = {
 
 def axis_flag(axis: Axis) -> Flag:
     """The flag of an axis; several values, between commas, are tried one after the other."""
-    default = _AXIS_DEFAULTS.get(axis, "from the matrix" if axis in SIZES else "")
+    default = _AXIS_DEFAULTS.get(axis, FROM_MATRIX if axis in SIZES else "")
     if not default:
         default = value_text(axis.of(LoraConfig(1, 1, 1, 2)))
     is_list = axis.metavar is not None and axis is not LORA_KEYS

@@ -48,7 +48,8 @@ def epoch_lines(data: TrainingData | None, optimum: TrialResult) -> Iterator[str
     shapes = plural(epoch.padded_shapes, "padded shape")
     share = f"{epoch.padding_share * 100:.1f} % of an epoch"
     yield f"  Longest batch: {_longest_batch(data, optimum)}"
-    yield f"  Padding:       {share}; {shapes}, each compiles once"
+    which = "each" if epoch.padded_shapes > 1 else "which"
+    yield f"  Padding:       {share}; {shapes}, {which} compiles once"
     if optimum.epoch_time_s is not None:
         steps = plural(epoch.batches, "step")
         yield f"  Epoch:         about {duration(optimum.epoch_time_s)}, {steps}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.errors import OutputError, RecordingError
 from pytest_yourai.core.files import mapping, read_document, write_json
 from pytest_yourai.core.keeping import keep_aside, sole_writer
@@ -16,6 +18,8 @@ from pytest_yourai.core.units import plural
 from pytest_yourai.plan.stages import RunPlan
 from pytest_yourai.report.training_commands import shorter_rows_commands, training_commands
 from pytest_yourai.store import profile
+from pytest_yourai.store.compare.differences import differences
+from pytest_yourai.store.merging import is_same_budget
 from pytest_yourai.store.profile_reader import parse_written, profiles_in
 from pytest_yourai.store.stored_profile import StoredProfile
 from pytest_yourai.sweep.run_results import RunResults
@@ -64,8 +68,15 @@ def save_profile(
     known = f", with {of_before}" if of_before else ""
     lines = [OutputLine(f"Saved to: {shown_path(path)}{known}", saves_profile=True)]
     if kept is not None and earlier is not None:
-        lines.append(OutputLine(f"Kept as {shown_path(kept)}: {earlier.why_apart(document)}"))
+        why = earlier.why_apart(document, _planned(plan))
+        lines.append(OutputLine(f"Kept as {shown_path(kept)}: {why}"))
     return SavedProfile(document, tuple(lines))
+
+
+def _planned(plan: RunPlan) -> list[LoraConfig]:
+    """The configurations of all sweeps of a run."""
+    setups = (stage.setup for stage in plan.stages if not stage.is_check)
+    return [config for setup in setups if setup for config in setup.plan.configs]
 
 
 def _add_commands(document: Mapping[str, Any], name: str) -> None:
@@ -137,14 +148,29 @@ class _Earlier:
             return results.merge(self.profiles[0])
         return results.merge_models(self.document)
 
-    def why_apart(self, document: Mapping[str, Any]) -> str:
-        """What the file is that is kept under another name, in words."""
+    def why_apart(self, document: Mapping[str, Any], planned: Collection[LoraConfig]) -> str:
+        """What the file is that is kept under another name, where `planned` was to be run."""
         if not self.profiles:
             return "what was there: no profile that this version can read"
         models = {each.model for each in self.profiles}
         if "all_results" in document and models != {document.get("model")}:
             return f"the earlier profile: of {', '.join(sorted(models))}"
-        return "the earlier profile: of another matrix, settings, budget or machine"
+        if "all_results" not in document:
+            return "the earlier results: of other models, settings, budget or machine"
+        if "all_results" not in (self.document or {}):
+            return "the earlier results: of a run over several models"
+        why = next(self._differences(document), "of another matrix")
+        if not self.profiles[0].results.keys() <= set(planned):
+            why = "of another matrix"
+        return f"the earlier profile: {why}"
+
+    def _differences(self, document: Mapping[str, Any]) -> Iterator[str]:
+        """Those of the conditions of two profiles; a budget that was detected varies a little."""
+        [now], [before] = parse_written(document, ""), self.profiles
+        limits = before.memory_limit_bytes, now.memory_limit_bytes
+        same = limits[0] if is_same_budget(*limits) else limits[1]
+        now = dataclasses.replace(now, complete=True, memory_limit_bytes=same)
+        yield from differences(before, now)
 
 
 def _read_earlier(path: Path) -> _Earlier | None:

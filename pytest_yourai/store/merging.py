@@ -38,10 +38,15 @@ class Rows:
 
 def can_be_merged(before: StoredProfile, identity: str, limit_bytes: int | None) -> bool:
     """True if the rows of `before` hold for a run of this identity within this budget."""
-    limits = before.memory_limit_bytes, limit_bytes
-    if not identity or before.identity != identity or None in limits:
+    is_alike = bool(identity) and before.identity == identity
+    return is_alike and is_same_budget(before.memory_limit_bytes, limit_bytes)
+
+
+def is_same_budget(before_bytes: int | None, now_bytes: int | None) -> bool:
+    """True for budgets that differ by no more than detected ones do."""
+    if before_bytes is None or now_bytes is None:
         return False
-    return math.isclose(*map(float, limits), rel_tol=_BUDGET_TOLERANCE)  # type: ignore[arg-type]
+    return math.isclose(before_bytes, now_bytes, rel_tol=_BUDGET_TOLERANCE)
 
 
 def merged(before: StoredProfile | None, now: Rows) -> Rows:

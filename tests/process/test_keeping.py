@@ -66,7 +66,7 @@ def test_a_profile_of_another_kind_is_kept_under_its_date(replayed: Replay) -> N
     done.stdout.fnmatch_lines(
         [
             "Saved to: optimal_config.json",
-            "Kept as optimal_config-2026-11-21-090826.json: the earlier profile: of another *",
+            "Kept as optimal_config-2026-11-21-090826.json: the earlier profile: two machines: *",
         ]
     )
 
@@ -85,9 +85,25 @@ def test_a_replay_of_another_recording_keeps_the_earlier_one(
     first = profile()
     Path("other.json").write_text(json.dumps(document()))
     done = pytester.runpytest_inprocess("--yourai-replay=other.json", "--yourai-max-memory=30")
-    done.stdout.fnmatch_lines("Kept as optimal_config-*: the earlier profile: of another *")
+    done.stdout.fnmatch_lines("Kept as optimal_config-*: the earlier profile: *other budget: *")
     [kept] = Path().glob("optimal_config-*.json")
     assert profile(kept)["all_results"] == first["all_results"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (("--yourai-matrix=m.yaml",), "earlier profile: of another matrix"),
+        (("--yourai-max-memory=50",), "earlier profile: other budget: 110.0 GB, now 50.0 GB"),
+    ],
+)
+def test_why_it_is_kept_is_said(replayed: Replay, flags: tuple[str, ...], why: str) -> None:
+    replayed()
+    measured = profile()
+    del measured["settings"]["replay"], measured["digest"]
+    Path("optimal_config.json").write_text(json.dumps(measured))
+    Path("m.yaml").write_text("batch_size: [1]\nlora_rank: [64]\nlora_layers: [16]\n")
+    replayed(*flags).stdout.fnmatch_lines(f"Kept as optimal_config-*.json: the {why}")
 
 
 def test_what_is_no_profile_and_what_was_edited_is_kept(replayed: Replay) -> None:

@@ -155,6 +155,8 @@ def test_help_has_its_flags_and_names_none_of_pytest(
     titles = [group.title for group in GROUPS if {flag.name for flag in group.flags} & takes]
     assert [line[:-1] for line in text.splitlines() if line[:-1] in titles] == titles
     assert "--yourai" not in text
+    assert ("safe for model and budget" in " ".join(text.split())) == (command == "fit")
+    assert ("from the matrix" in " ".join(text.split())) == (command != "fit")
 
 
 def test_help_of_train_has_its_flags_with_their_defaults(
@@ -163,6 +165,7 @@ def test_help_of_train_has_its_flags_with_their_defaults(
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
+    assert " Train LoRA adapters with a measured configuration. " in text
     for option in TRAIN_OPTIONS.values():
         default = option.shown_default
         assert all(flag in text for flag in (option.flag, *option.aliases))
@@ -175,6 +178,7 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert all(f"  {name}" in text for name in ("sweep", "models", "fit", "train", "show"))
     assert "optimize" not in text
+    assert text.endswith("\nFor a first look, without a download: yourai sweep tiny --quick\n")
     assert main([]) == 0
     assert capsys.readouterr().out == text
     with pytest.raises(SystemExit):

@@ -29,6 +29,8 @@ def test_the_header_has_the_rows_their_lengths_and_what_is_cut() -> None:
 def test_one_row_is_called_one() -> None:
     first, *_ = data_lines(TrainingData((5,)), {512})
     assert first == "Training data: 1 row, 5 tokens; a row has 5 to 5, median 5"
+    _, padding, *_ = epoch_lines(TrainingData((5, 5)), OK)
+    assert padding.endswith("; 1 padded shape, which compiles once")
 
 
 def test_nothing_is_shown_for_made_up_rows() -> None:
