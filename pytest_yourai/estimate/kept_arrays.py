@@ -177,10 +177,10 @@ class KeptArrays:
         """States of a loop over positions, which its backward pass frees one by one."""
         return _FLOAT32_BYTES * self.tokens * sum(stage.states for stage in self.layer.stages)
 
-    @cached_property
-    def sliced_bytes(self) -> int:
+    def sliced_bytes(self, *, is_first: bool) -> int:
         """Gradients of the slices that such a loop reads, at the end of its backward pass."""
-        sliced = sum(stage.sliced for stage in self.layer.stages)
+        stages = self.layer.stages
+        sliced = sum(stage.sliced_in_first if is_first else stage.sliced for stage in stages)
         return self.vector_bytes(sliced) * self._positions
 
     @property
