@@ -14,6 +14,7 @@ fitted there but the share of the forward pass: its reports judge it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from pytest_yourai.estimate.coefficients import HOPPER, Batches
 
@@ -120,7 +121,7 @@ class LayerWork:
         return self.own * self.element_bytes + self.wide * _FLOAT32_BYTES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FreePeak:
     """What is in flight without a limit, in steps with `layers` trained layers that work alike."""
 
@@ -158,7 +159,7 @@ class FreePeak:
         """How far it may be above this; one that was hindered may not be the next time."""
         return (1 + _MARGIN) * self._unhindered_bytes - self.backward_bytes
 
-    @property
+    @cached_property
     def _unhindered_bytes(self) -> float:
         return self._layers_in_flight * self.work.made_bytes
 

@@ -58,7 +58,7 @@ class KeptArrays:
     is_quantized: bool
     backend: Backend
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """Positions in a batch: a row of S tokens feeds S - 1 of them."""
         return self.config.batch_size * (self.config.max_seq_length - 1)
@@ -75,7 +75,12 @@ class KeptArrays:
     @cached_property
     def layer_bytes(self) -> int:
         """Bytes kept from a layer that is not the first with adapters."""
-        return sum(self._own_bytes(stage) for stage in self.layer.stages) + self._trained_bytes
+        return sum(self._stage_bytes) + self._trained_bytes
+
+    @cached_property
+    def _stage_bytes(self) -> tuple[int, ...]:
+        """What the layer's own computation keeps, by stage."""
+        return tuple(map(self._own_bytes, self.layer.stages))
 
     @cached_property
     def first_layer_bytes(self) -> int:
@@ -84,7 +89,7 @@ class KeptArrays:
             return self.layer_bytes
         stages = self.layer.stages
         first = stages.index(self._read[0][0]) if self._read else len(stages)
-        return sum(self._own_bytes(stage) for stage in stages[first:]) + self._trained_bytes
+        return sum(self._stage_bytes[first:]) + self._trained_bytes
 
     @cached_property
     def after_attention_bytes(self) -> int:
@@ -92,7 +97,7 @@ class KeptArrays:
         stages = self.layer.stages
         place = next((index for index, each in enumerate(stages) if each.attention), len(stages))
         after = stages[place + 2 :]
-        kept = sum(self._own_bytes(stage) for stage in after)
+        kept = sum(self._stage_bytes[place + 2 :])
         return kept + sum(self._copied_bytes(*each) for each in self._read if each[0] in after)
 
     @cached_property
@@ -172,10 +177,10 @@ class KeptArrays:
         """States of a loop over positions, which its backward pass frees one by one."""
         return _FLOAT32_BYTES * self.tokens * sum(stage.states for stage in self.layer.stages)
 
-    @cached_property
-    def sliced_bytes(self) -> int:
+    def sliced_bytes(self, *, is_first: bool) -> int:
         """Gradients of the slices that such a loop reads, at the end of its backward pass."""
-        sliced = sum(stage.sliced for stage in self.layer.stages)
+        stages = self.layer.stages
+        sliced = sum(stage.sliced_in_first if is_first else stage.sliced for stage in stages)
         return self.vector_bytes(sliced) * self._positions
 
     @property

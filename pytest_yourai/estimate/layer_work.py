@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from pytest_yourai.core.config import FineTuneType
@@ -48,7 +49,16 @@ def layer_work(kept: KeptArrays, trained: TrainedArrays, hidden_size: int) -> La
     )
 
 
-def mean_work(works: Sequence[tuple[LayerWork, int]]) -> LayerWork:
+def mean_work(layers: Sequence[KeptArrays], trained: TrainedArrays, hidden_size: int) -> LayerWork:
+    """The mean work of `layers`, of which those that are alike are one object."""
+    counts = Counter(map(id, layers))
+    kinds = {id(each): each for each in layers}
+    return mean_of(
+        [(layer_work(kept, trained, hidden_size), counts[kind]) for kind, kept in kinds.items()]
+    )
+
+
+def mean_of(works: Sequence[tuple[LayerWork, int]]) -> LayerWork:
     """The mean of the works of layers, of which there are so many of each.
 
     What is trained in a layer is a mean already.

@@ -21,5 +21,5 @@ class Moment:
     @property
     def sum_bytes(self) -> float:
         """Total of the moment, without the margin."""
-        parts = (self.activations_bytes, self.logits_bytes, self.gradients_bytes)
-        return sum(parts) + self.in_flight_bytes
+        parts = self.activations_bytes + self.logits_bytes + self.gradients_bytes
+        return parts + self.in_flight_bytes

@@ -12,8 +12,9 @@ gone. On top of what lives then comes what is in flight, in `batches_of_work`. T
 
 from __future__ import annotations
 
-import collections
 import dataclasses
+import itertools
+import operator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,7 +31,7 @@ from pytest_yourai.estimate.coefficients import (
 )
 from pytest_yourai.estimate.free_peak import FreePeak
 from pytest_yourai.estimate.kept_arrays import KeptArrays
-from pytest_yourai.estimate.layer_work import layer_work, mean_work
+from pytest_yourai.estimate.layer_work import mean_work
 from pytest_yourai.estimate.moment import Moment
 from pytest_yourai.estimate.trained_arrays import TrainedArrays, largest_matrix_bytes
 from pytest_yourai.models.architecture import Architecture
@@ -96,10 +97,16 @@ class StepMemory:
 
     def _kept_until(self, index: int) -> float:
         """Bytes kept from the trained layers up to that one."""
-        first, *others = self._layers[: index + 1]
+        first = self._layers[0]
         if self.config.grad_checkpoint:
-            return (1 + len(others)) * first.vector_bytes(self.shapes.hidden_size)
-        return first.first_layer_bytes + sum(each.layer_bytes for each in others)
+            return (1 + index) * first.vector_bytes(self.shapes.hidden_size)
+        return first.first_layer_bytes + self._others_bytes[index]
+
+    @cached_property
+    def _others_bytes(self) -> tuple[int, ...]:
+        """Bytes kept from the trained layers after the first one, up to each."""
+        others = (each.layer_bytes for each in self._layers[1:])
+        return tuple(itertools.accumulate(others, initial=0))
 
     @property
     def highest_moment(self) -> Moment:
@@ -109,11 +116,12 @@ class StepMemory:
         """
         # In the backward pass the last layer of each kind may need most.
         last = {id(each): index for index, each in enumerate(self._layers)}.values()
-        moments = [*map(self._in_the_backward_pass, last), *map(self._after_the_loop, last)]
-        moments += [self._at_the_loss(), self._at_the_update()]
+        moments = [*map(self._in_the_backward_pass, last)]
+        loops = (index for index in last if self._layers[index].states_bytes)
+        moments += [*map(self._after_the_loop, loops), self._at_the_loss(), self._at_the_update()]
         if self.backend == "cuda" and self.config.grad_checkpoint:
             moments.append(self._in_the_forward_pass())
-        highest = max(moments, key=lambda moment: moment.sum_bytes)
+        highest = max(moments, key=operator.attrgetter("sum_bytes"))
         most = max(moment.sum_bytes + moment.margin_bytes for moment in moments)
         return dataclasses.replace(highest, margin_bytes=most - highest.sum_bytes)
 
@@ -223,10 +231,11 @@ class StepMemory:
         return self._moment(own, left, scores, 0.0, flight)
 
     def _after_the_loop(self, index: int) -> Moment:
-        """At the end of the backward pass of a loop over positions, if that layer has one."""
+        """At the end of the backward pass of a loop over positions."""
         own, kept = self._layers[index], self._kept_until(index)
         again = own.layer_bytes if self.config.grad_checkpoint else 0.0
-        return self._moment(own, kept + again - own.states_bytes, own.sliced_bytes, 0.0, 0.0)
+        sliced = own.sliced_bytes(is_first=index == 0)
+        return self._moment(own, kept + again - own.states_bytes, sliced, 0.0, 0.0)
 
     def _splits_its_batch(self, layer: KeptArrays) -> bool:
         """True if operations on its attention scores are more than a batch, as CUDA counts it.
@@ -280,10 +289,9 @@ class StepMemory:
         free, is_checkpointed = self._free, self.config.grad_checkpoint
         at_the_loss = free.checkpointed_loss_bytes if is_checkpointed else free.loss_bytes
         loss = self._at_the_loss().sum_bytes + at_the_loss
-        in_flight = free.backward_bytes + free.largest_bytes
         last = self._in_the_backward_pass(len(self._layers) - 1, ON_THE_CPU)
-        backward = last.sum_bytes + in_flight
-        return max(0.0, max(loss, backward) - self.highest_moment.sum_bytes)
+        most = max(loss, last.sum_bytes + free.backward_bytes + free.largest_bytes)
+        return max(0.0, most - self.highest_moment.sum_bytes)
 
     @property
     def ahead_margin_bytes(self) -> float:
@@ -292,10 +300,5 @@ class StepMemory:
 
     @cached_property
     def _free(self) -> FreePeak:
-        counts = collections.Counter(map(id, self._layers))
-        kinds = {id(each): each for each in self._layers}
-        works = [
-            (layer_work(kept, self.trained, self.shapes.hidden_size), counts[kind])
-            for kind, kept in kinds.items()
-        ]
-        return FreePeak(mean_work(works), self.trained.layers, self._work.batches)
+        work = mean_work(self._layers, self.trained, self.shapes.hidden_size)
+        return FreePeak(work, self.trained.layers, self._work.batches)

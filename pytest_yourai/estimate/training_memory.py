@@ -47,6 +47,8 @@ _RELATIVE_ERRORS: dict[Backend, float] = {"cuda": 0.02, "cpu": 0.03, "metal": 0.
 
 _ERROR_OF_CHECKPOINTING: dict[Backend, float] = {"cuda": 0.03, "cpu": 0.2, "metal": 0.1}
 
+_BACKENDS, _FINE_TUNE_TYPES, _OPTIMIZERS = get_args(Backend), (*FineTuneType,), (*Optimizer,)
+
 _ERROR_OF_OTHER_ARCHITECTURES = 0.10
 
 _MARGIN_OF_OTHER_ARCHITECTURES = 0.15
@@ -91,9 +93,7 @@ def estimate_training_memory(
     """
     quantization = checked_quantization(quantization_bits, group_size)
     keys = checked_keys(lora_keys)
-    backend = (
-        _installed_backend() if backend is None else one_of("backend", backend, get_args(Backend))
-    )
+    backend = _installed_backend() if backend is None else one_of("backend", backend, _BACKENDS)
     shapes = read_architecture_shapes(architecture_of(model))
     built = inspected or _described(shapes, shapes.adapted(keys), quantization, AFFINE)
     config = LoraConfig(
@@ -102,8 +102,8 @@ def estimate_training_memory(
         num_layers=checked_layers(lora_layers, shapes.num_hidden_layers),
         max_seq_length=whole_number("seq_length", seq_length, 2),
         grad_checkpoint=true_or_false("grad_checkpoint", grad_checkpoint),
-        fine_tune_type=FineTuneType(one_of("fine_tune_type", fine_tune_type, tuple(FineTuneType))),
-        optimizer=Optimizer(one_of("optimizer", optimizer, tuple(Optimizer))),
+        fine_tune_type=FineTuneType(one_of("fine_tune_type", fine_tune_type, _FINE_TUNE_TYPES)),
+        optimizer=Optimizer(one_of("optimizer", optimizer, _OPTIMIZERS)),
         dropout=real_number("dropout", dropout),
         grad_accumulation_steps=whole_number("grad_accumulation_steps", grad_accumulation_steps, 1),
     )
@@ -197,7 +197,7 @@ def _described(
         kind: sum(each.parameters_per_rank for each in kind.linears if each.key in paths)
         for kind in shapes.kinds
     }
-    layers = tuple(per_kind[kind] for kind in shapes.layers)
+    layers = tuple(map(per_kind.__getitem__, shapes.layers))
     return InspectedShapes(shapes.weight_bytes(*quantization, mode=mode), adapted, layers)
 
 
@@ -212,7 +212,8 @@ def _step(
 ) -> StepMemory:
     """The step of a recipe; ModelError for full fine-tuning of quantized weights."""
     layers = min(config.num_layers, shapes.num_hidden_layers)
-    config = dataclasses.replace(config, num_layers=layers)
+    if layers != config.num_layers:
+        config = dataclasses.replace(config, num_layers=layers)
     trained = _trained(built, shapes, config, quantization[0])
     if not shapes.is_exact:
         shapes = shapes.with_linears(built.linears)

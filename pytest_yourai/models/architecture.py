@@ -128,14 +128,14 @@ class Architecture:
 
         With `page_bytes` each array takes whole pages, as it does from GPU allocators.
         """
-        form = WeightForm(bits, group_size, mode, self.element_bytes, page_bytes)
+        form = (bits, group_size, mode, self.element_bytes, page_bytes)
         if form not in self._known_bytes:
-            self._known_bytes[form] = self._counted_bytes(form)
+            self._known_bytes[form] = self._counted_bytes(WeightForm(*form))
         return self._known_bytes[form]
 
     @functools.cached_property
-    def _known_bytes(self) -> dict[WeightForm, int]:
-        """What was counted so far."""
+    def _known_bytes(self) -> dict[tuple[int | None, int, str, int, int], int]:
+        """What was counted so far, by the fields of `WeightForm`."""
         return {}
 
     def _counted_bytes(self, form: WeightForm) -> int:
@@ -162,16 +162,24 @@ class Architecture:
         """
         if keys is None:
             return self.linears
-        chosen = []
+        chosen: list[LinearShape] = []
         for key in keys:
-            meant = [each for each in self.linears if key in (each.key, each.name)]
-            if not meant:
+            if (meant := self._by_key.get(key)) is None:
                 there = ", ".join(each.key for each in self.linears)
                 raise ModelError(
                     f"LoRA key {key} names no linear layer of the model: {there}; use some of them"
                 )
             chosen += meant
         return tuple(dict.fromkeys(chosen))
+
+    @functools.cached_property
+    def _by_key(self) -> dict[str, tuple[LinearShape, ...]]:
+        """Linear layers by their paths and by the last components of these."""
+        keys = {key for each in self.linears for key in (each.key, each.name)}
+        return {
+            key: tuple(each for each in self.linears if key in (each.key, each.name))
+            for key in keys
+        }
 
     def chosen(self, lora_keys: str, *, is_required: bool = True) -> tuple[LinearShape, ...]:
         """The linear layers that get adapters under a choice of LoRA keys, as a sweep takes it.

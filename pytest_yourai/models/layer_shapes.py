@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from pytest_yourai.core.figures import Count
 
@@ -94,6 +95,8 @@ class Stage:
     """Those of `kept_wide` that a loop over the positions of a row keeps, and frees backwards."""
     sliced: int = 0
     """Elements of the gradients of slices, each for one position and as large as all positions."""
+    sliced_in_first: int = 0
+    """The same in the first trained layer, whose own input needs no gradient."""
 
     @property
     def inputs(self) -> int:
@@ -101,7 +104,7 @@ class Stage:
         return self.linears[0].inputs if self.linears else 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class LayerShapes:
     """A transformer layer: its stages in the order of computation. Sizes in elements.
 
@@ -120,12 +123,12 @@ class LayerShapes:
     unquantized: tuple[LinearShape, ...] = ()
     """Matrices that stay in full precision, and take no adapters."""
 
-    @property
+    @cached_property
     def linears(self) -> tuple[LinearShape, ...]:
         """Linear layers that can have adapters."""
         return tuple(linear for stage in self.stages for linear in stage.linears)
 
-    @property
+    @cached_property
     def attention(self) -> Attention | None:
         return next((stage.attention for stage in self.stages if stage.attention), None)
 
@@ -134,7 +137,7 @@ class LayerShapes:
         """Matrices but those that always stay in full precision."""
         return (*self.linears, *self.fixed)
 
-    @property
+    @cached_property
     def parameters(self) -> int:
         matrices = sum(each.parameters for each in (*self.linears, *self.fixed, *self.unquantized))
         return matrices + self.vectors + self.wide_vectors

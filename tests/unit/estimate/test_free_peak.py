@@ -9,7 +9,7 @@ import pytest
 
 from pytest_yourai.estimate.coefficients import AMPERE, HOPPER, LARGE_METAL, METAL
 from pytest_yourai.estimate.free_peak import FreePeak, LayerWork
-from pytest_yourai.estimate.layer_work import mean_work
+from pytest_yourai.estimate.layer_work import mean_of
 
 from support.recorded_peaks import PeakRow, recorded_peaks
 
@@ -96,12 +96,12 @@ def test_scores_that_fill_a_batch_of_metal_alone_are_in_flight_once_more() -> No
 def test_unlike_layers_count_as_their_mean_but_for_the_largest_array() -> None:
     attention = dataclasses.replace(USUAL, scores=90e6, largest_scores=90e6, is_fused=False)
     convolution = dataclasses.replace(USUAL, vectors=50e6, adapters=1)
-    found = mean_work([(attention, 1), (convolution, 2)])
+    found = mean_of([(attention, 1), (convolution, 2)])
     assert found.vectors == pytest.approx(40e6)
     assert found.adapters == 2
     assert (found.scores, found.largest_scores) == (30e6, 90e6)
     assert not found.is_fused
-    assert mean_work([(USUAL, 16)]) == USUAL
+    assert mean_of([(USUAL, 16)]) == USUAL
 
 
 def test_with_checkpointing_the_forward_pass_is_in_flight_at_the_loss() -> None:
