@@ -14,7 +14,7 @@ from pytest_yourai.sweep import preflight
 
 from support.hub import cached
 from support.models import GROWING, SMALL_MISTRAL, SMALL_QWEN2, TINY, convert_model, make_model
-from support.processes import SweepResult, worker_processes
+from support.processes import SweepResult, run_pytest, worker_processes
 
 pytestmark = pytest.mark.xdist_group("walk")  # The models are made once.
 
@@ -44,7 +44,7 @@ def walk(pytester: pytest.Pytester) -> WalkRun:
         if "--yourai-model" not in arguments:
             command += ["--yourai-models", "models.yaml"]
         if subprocess:
-            return SweepResult(pytester.runpytest_subprocess(*command, *arguments), pytester.path)
+            return SweepResult(run_pytest(pytester.path, *command, *arguments), pytester.path)
         how = {"plugins": plugins, "no_reraise_ctrlc": True}
         done = pytester.runpytest_inprocess(*command, *arguments, **how)
         return SweepResult(done, pytester.path)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from _pytest.runner import runtestprotocol
 
-from support.processes import SweepRun
+from support.processes import SweepRun, run_pytest
 
 HEAVY = ("mlx", "numpy", "pydantic", "psutil", "yaml")
 
@@ -34,11 +34,11 @@ def test_a_project_with_a_quick_of_its_own_still_works(pytester: pytest.Pytester
         """
     )
     pytester.makepyfile("def test_mine(request): assert request.config.getoption('--quick')")
-    pytester.runpytest_subprocess("--quick").assert_outcomes(passed=1)
+    run_pytest(pytester.path, "--quick").assert_outcomes(passed=1)
 
 
 def test_without_any_quick_the_flag_is_unknown(pytester: pytest.Pytester) -> None:
-    done = pytester.runpytest_subprocess("--quick")
+    done = run_pytest(pytester.path, "--quick")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines(["*unrecognized arguments: --quick*"])
 
