@@ -161,4 +161,4 @@ def _not_cached(known: Model, repo: str, snapshot: hub.Snapshot | None) -> Unava
         what = f"the weights of {known.preset.name} are not on this machine"
     else:
         what = f"{repo} is neither a preset nor a folder, and not in the Hugging Face cache"
-    return UnavailableError(redactor()(f"{what}: add --yourai-weights=hub to download it"))
+    return UnavailableError(redactor()(f"{what}: add --yourai-weights=hub to download the model"))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from pytest_yourai.core.answers import headline
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.noise import noise_of
 from pytest_yourai.core.results import TrialResult
@@ -46,17 +47,16 @@ def comparison_lines(
 
 
 def comparison_facts(comparison: Comparison, notes: Sequence[str]) -> Iterator[str]:
-    """The two sweeps, the differences of their conditions, optima, and the overall change."""
+    """The two sweeps, the differences of their conditions, answers, and the overall change."""
     before, after = comparison.before, comparison.after
     created = f" of {before.created_at:%Y-%m-%d %H:%M %Z}" if before.created_at else ""
     machines = "" if are_of_one_machine(before, after) else " (two machines)"
     yield f"{after.model}: {after.name} compared with {before.name}{created}{machines}"
     yield from (f"Note: {note}" for note in (*comparison.differences, *notes))
-    old, new = (
-        comparison.naming.name(optimum.config) if optimum else "none"
-        for optimum in (before.optimum, after.optimum)
-    )
-    yield f"Optimum: {old}" + (", as before" if old == new else f" → {new}")
+    pick = headline(after.results.values(), after.objective)
+    answers = (each.answers.pick(pick) or each.headline for each in (before, after))
+    old, new = (comparison.naming.name(each.config) if each else "none" for each in answers)
+    yield f"{pick.capitalize()}: {old}" + (", as before" if old == new else f" → {new}")
     slowdown = overall_slowdown(comparison)
     if slowdown is not None:
         yield f"All together: {mean_change(slowdown)}"

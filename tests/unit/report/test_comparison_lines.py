@@ -16,12 +16,25 @@ def test_old_new_and_change_stand_beside_each_configuration() -> None:
     found = compare(stored(name="old.json"), stored(slower(1.5, 0), "new.json"))
     lines = list(comparison_lines(found, [], WIDE))
     assert lines[0] == "llama-8b: new.json compared with old.json of 2026-11-21 09:08 UTC"
-    assert "  Optimum: batch=4, rank=128, layers=32, as before" in lines
+    assert "  Largest: batch=4, rank=128, layers=32, as before" in lines
     [first] = [line for line in lines if "batch=1, rank=64, layers=16" in line]
     cells = first.split("  ")
     assert [each.strip() for each in cells if "+50.0 %" in each or "-33.3 %" in each] != []
     assert first.endswith("ok")
     assert len([line for line in lines if "batch=" in line]) == 13
+
+
+def test_the_answer_is_the_one_that_a_sweep_names_first() -> None:
+    def one_adapter(it: dict[str, Any]) -> None:
+        sizes = ("lora_rank", "lora_layers")
+        it["all_results"] = [
+            each for each in it["all_results"] if [each[size] for size in sizes] == [64, 16]
+        ]
+        it |= {f"optimal_{size}": it["all_results"][-1][size] for size in ("batch_size", *sizes)}
+
+    found = compare(stored(one_adapter), stored(one_adapter))
+    [line] = [each for each in comparison_lines(found, [], WIDE) if each.endswith(", as before")]
+    assert line.startswith("  Fastest: batch=")
 
 
 def test_a_column_has_one_unit_and_precision() -> None:
