@@ -27,6 +27,13 @@ _VECTORS = 5.0
 _SCORES = 2.0
 """The same of its attention scores, for each pass in which attention is not fused."""
 
+_JOINED_MADE, _JOINED_READ = 7.0, 14.0
+"""Arrays of scores that the backward pass of fused attention with sinks makes, and reads.
+
+Counted in MLX's fallback (mlx/fast.cpp), where a product copies a slice that is no matrix in memory
+(mlx/backend/cuda/matmul.cpp), and what another operation may still read is not taken over.
+"""
+
 _ADAPTED_OUTPUTS, _ADAPTED_INPUTS = 2.0, 1.5
 """Float32 arrays for each vector that adapted layers give, and read."""
 
@@ -77,7 +84,8 @@ class LayerWork:
     of unlike layers; `is_fused` is true where it makes none in the forward pass. `adapted_outputs`
     and `adapted_inputs` are what adapted layers give and read; `weight_gradients` those of the
     base, where it is trained. `kept_bytes` stay for the backward pass where there is no
-    checkpointing. `more_operations` are those of its backward pass beyond a llama's.
+    checkpointing. `more_operations` are those of its backward pass beyond a llama's;
+    `joined_scores` stand for `scores` where these are joined with sinks.
     """
 
     vectors: float
@@ -94,6 +102,7 @@ class LayerWork:
     kept_bytes: float
     element_bytes: int
     more_operations: float = 0.0
+    joined_scores: float = 0.0
 
     @property
     def operations(self) -> float:
@@ -107,7 +116,7 @@ class LayerWork:
         """Elements that its backward pass makes in the model's own type."""
         passes = 1 if self.is_fused else 2
         computed = _VECTORS * self.vectors + passes * _SCORES * self.scores
-        return computed + self.weight_gradients
+        return computed + _JOINED_MADE * self.joined_scores + self.weight_gradients
 
     @property
     def wide(self) -> float:
@@ -168,7 +177,9 @@ class FreePeak:
         made = self.work.own + self.work.wide
         if self.batches is None:
             return _TASKS * _OPERATIONS_OF_A_CPU_TASK / self.work.operations
-        counted = (_READ + self.batches.counts_outputs) * made
+        joined = self.work.joined_scores
+        counted = (_READ + self.batches.counts_outputs) * (made - _JOINED_MADE * joined)
+        counted += _JOINED_READ * joined
         by_elements = self._tasks_elements(counted / self.work.operations) / counted
         operations = _TASKS * self.batches.operations * self._busy_share
         return min(operations / self.work.operations, by_elements, self.layers + 1)

@@ -31,11 +31,14 @@ def layer_work(kept: KeptArrays, trained: TrainedArrays, hidden_size: int) -> La
     is_full = kept.config.fine_tune_type is FineTuneType.FULL
     multiplied = sum(count * each.inputs * each.outputs for count, each in rows)
     a_layer = trained.parameters / trained.layers
+    scores = kept.scores_bytes / kept.element_bytes
+    is_fused = not kept.kept_scores_bytes
+    is_joined = bool(is_fused and kept.joined_scores_bytes)
     return LayerWork(
         vectors=kept.tokens * (hidden_size + sum(count * each.outputs for count, each in rows)),
-        scores=kept.scores_bytes / kept.element_bytes,
-        largest_scores=kept.scores_bytes / kept.element_bytes,
-        is_fused=not kept.kept_scores_bytes,
+        scores=0.0 if is_joined else scores,
+        largest_scores=scores,
+        is_fused=is_fused,
         adapted_outputs=kept.outputs_bytes / _FLOAT32_BYTES,
         adapted_inputs=kept.wide_bytes / _FLOAT32_BYTES,
         adapter_parameters=0 if is_full else a_layer,
@@ -46,6 +49,7 @@ def layer_work(kept: KeptArrays, trained: TrainedArrays, hidden_size: int) -> La
         kept_bytes=kept.layer_bytes,
         element_bytes=kept.element_bytes,
         more_operations=_more_operations(kept.layer),
+        joined_scores=scores if is_joined else 0.0,
     )
 
 
@@ -75,6 +79,7 @@ def mean_of(works: Sequence[tuple[LayerWork, int]]) -> LayerWork:
         first,
         vectors=mean(lambda each: each.vectors),
         scores=mean(lambda each: each.scores),
+        joined_scores=mean(lambda each: each.joined_scores),
         largest_scores=max(each.largest_scores for each, _ in works),
         is_fused=all(each.is_fused for each, _ in works),
         adapted_outputs=mean(lambda each: each.adapted_outputs),

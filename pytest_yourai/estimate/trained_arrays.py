@@ -54,7 +54,8 @@ def adapter_arrays(built: InspectedShapes, config: LoraConfig) -> TrainedArrays:
     copies = sum(linear.copies for linear in built.linears)
     magnitudes = 0
     if config.fine_tune_type is FineTuneType.DORA:
-        magnitudes = layers * sum(linear.outputs for linear in built.linears)
+        usual = layers * sum(linear.outputs for linear in built.linears)
+        magnitudes = sum(built.adapted_outputs[-layers:]) or usual
     return TrainedArrays(
         layers=layers,
         matrices=2 * layers * len(built.linears),

@@ -193,12 +193,15 @@ def _described(
 ) -> InspectedShapes:
     """The model as config.json describes it, with adapters on some linear layers."""
     paths = {linear.key for linear in adapted}
-    per_kind = {
-        kind: sum(each.parameters_per_rank for each in kind.linears if each.key in paths)
-        for kind in shapes.kinds
-    }
-    layers = tuple(map(per_kind.__getitem__, shapes.layers))
-    return InspectedShapes(shapes.weight_bytes(*quantization, mode=mode), adapted, layers)
+    there = {kind: [each for each in kind.linears if each.key in paths] for kind in shapes.kinds}
+    sides = {kind: sum(each.parameters_per_rank for each in found) for kind, found in there.items()}
+    outputs = {kind: sum(each.outputs for each in found) for kind, found in there.items()}
+    return InspectedShapes(
+        shapes.weight_bytes(*quantization, mode=mode),
+        adapted,
+        tuple(map(sides.__getitem__, shapes.layers)),
+        adapted_outputs=tuple(map(outputs.__getitem__, shapes.layers)),
+    )
 
 
 def _step(

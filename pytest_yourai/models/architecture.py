@@ -66,6 +66,8 @@ class InspectedShapes:
     linears: tuple[LinearShape, ...]
     adapter_parameters_per_rank: tuple[Count, ...]
     layers: tuple[LayerArrays, ...] = ()
+    adapted_outputs: tuple[Count, ...] = ()
+    """Outputs of the adapted linear layers of each layer; empty where all are as the last one."""
 
 
 @dataclass(frozen=True)

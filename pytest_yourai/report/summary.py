@@ -36,6 +36,11 @@ from pytest_yourai.report.tables import (
 
 _LEAST_TO_CHOOSE_FROM = 2
 
+_FEWEST_COLUMNS = 2
+
+_LEFT_OUT = ("update", "a step", SCORE.heading, "±", "takes")
+"""The columns that make room in a narrow terminal, the first ones first."""
+
 
 def configuration_lines(
     results: Sequence[TrialResult],
@@ -113,18 +118,19 @@ def _kept(
 def _fitting(
     columns: Sequence[Column], results: Sequence[TrialResult], width: int | None
 ) -> list[str]:
-    """The table with as many of its columns, from the left, as there is room for."""
-    rows = [
-        [column.heading for column in columns],
-        *([column.cell(result) for column in columns] for result in results),
-    ]
-    for count in range(len(columns), 1, -1):
-        shown = [row[:count] for row in rows]
+    """The table with as many of its columns as there is room for: memory and speed stay longest."""
+    shown = list(columns)
+    while True:
+        rows = [
+            [column.heading for column in shown],
+            *([column.cell(result) for column in shown] for result in results),
+        ]
         for gap in ("  ", " "):
-            lines = [f"{gap}{line}" for line in text_table(shown, [True] * count, gap)]
-            if width is None or max(map(len, lines)) <= width:
+            lines = [f"{gap}{line}" for line in text_table(rows, [True] * len(shown), gap)]
+            if width is None or len(shown) == _FEWEST_COLUMNS or max(map(len, lines)) <= width:
                 return lines
-    return lines
+        known = {column.heading: column for column in shown}
+        shown.remove(next((known[each] for each in _LEFT_OUT if each in known), shown[-1]))
 
 
 _SHOWN_OF_A_CLASS = 3

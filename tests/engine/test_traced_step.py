@@ -98,13 +98,14 @@ def predicted_and_measured(
 def test_a_traced_step_holds_what_the_step_holds(architecture: dict[str, Any]) -> None:
     (minimum, peak), (needed, taken) = predicted_and_measured(architecture, USUAL)
     assert minimum == pytest.approx(needed, rel=0.04)
-    assert peak == pytest.approx(taken, rel=0.1)
+    assert peak == pytest.approx(taken, rel=0.06)
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"grad_checkpoint": True, "max_seq_length": 256, "batch_size": 1},
+        {"max_seq_length": 513, "batch_size": 1, "num_layers": 2},
         {"fine_tune_type": FineTuneType.DORA},
         {"fine_tune_type": FineTuneType.FULL, "optimizer": Optimizer.ADAMW},
         {"dropout": 0.1, "rank": 64},
@@ -117,4 +118,4 @@ def test_a_traced_step_follows_the_recipe(change: dict[str, Any]) -> None:
     config = dataclasses.replace(USUAL, **change)
     (minimum, peak), (needed, taken) = predicted_and_measured(LLAMA, config)
     assert minimum == pytest.approx(needed, rel=0.04)
-    assert peak == pytest.approx(taken, rel=0.1)
+    assert peak == pytest.approx(taken, rel=0.06)

@@ -93,7 +93,7 @@ def test_what_does_not_fit_is_answered_with_what_would(pytester: pytest.Pytester
     done = recommend(pytester, *asked)
     assert done.ret == 0
     assert rows(done)["llama-8b"][2] == "changed"
-    done.stdout.fnmatch_lines(["Changed to fit", "  llama-8b: *checkpointing*; without * GB"])
+    done.stdout.fnmatch_lines(["Changed to fit", "  llama-8b: *checkpointing*; as asked * GB"])
     last = done.stdout.lines[-1]
     assert last.startswith("Next, it fits as changed: pytest --yourai-model=llama-8b ")
     for kept in flags[::2]:

@@ -43,6 +43,7 @@ def shapes(model: nn.Module, keys: Collection[str]) -> InspectedShapes:
         linears=tuple(layers[-1]),
         adapter_parameters_per_rank=tuple(per_rank),
         layers=tuple(map(_layer_arrays, model.layers)),
+        adapted_outputs=tuple(sum(linear.outputs for linear in layer) for layer in layers),
     )
 
 

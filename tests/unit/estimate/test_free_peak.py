@@ -93,6 +93,17 @@ def test_scores_that_fill_a_batch_of_metal_alone_are_in_flight_once_more() -> No
     assert large.own == USUAL.own + 2 * 2 * 100e6
 
 
+def test_scores_that_are_joined_with_sinks_are_made_and_read_more_often() -> None:
+    joined = dataclasses.replace(USUAL, joined_scores=50e6)
+    assert joined.own == USUAL.own + 7 * 50e6
+    few = FreePeak(joined, 32, HOPPER).backward_bytes
+    assert few == pytest.approx(11 * 100 / 113 * joined.made_bytes), "as operations limit it"
+    large = dataclasses.replace(USUAL, joined_scores=500e6)
+    counted = 2.83 * (USUAL.own + USUAL.wide) + 14 * 500e6
+    most = FreePeak(large, 32, HOPPER).backward_bytes
+    assert most == pytest.approx(11 * (1000 << 20) / counted * large.made_bytes)
+
+
 def test_unlike_layers_count_as_their_mean_but_for_the_largest_array() -> None:
     attention = dataclasses.replace(USUAL, scores=90e6, largest_scores=90e6, is_fused=False)
     convolution = dataclasses.replace(USUAL, vectors=50e6, adapters=1)
@@ -118,7 +129,7 @@ def test_measured_peaks_that_nothing_was_fitted_to_are_met() -> None:
     errors = [abs(row.error) for row in judged]
     assert len({row.model for row in judged}) >= 6
     assert statistics.mean(errors) <= 0.05
-    assert max(errors) <= 0.125
+    assert max(errors) <= 0.11
 
 
 @pytest.mark.parametrize(("backend", "rows"), [("cuda", 200), ("cpu", 40)])

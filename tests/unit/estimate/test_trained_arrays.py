@@ -47,6 +47,14 @@ def test_dora_trains_a_magnitude_for_each_output_too() -> None:
     assert dora.matrices == lora.matrices
 
 
+def test_magnitudes_are_those_of_the_layers_own_outputs_where_layers_differ() -> None:
+    built = dataclasses.replace(BUILT, adapted_outputs=(20, 7, 20))
+    kinds = (FineTuneType.LORA, FineTuneType.DORA)
+    configs = [dataclasses.replace(LORA, fine_tune_type=kind) for kind in kinds]
+    lora, dora = (adapter_arrays(built, config) for config in configs)
+    assert dora.parameters - lora.parameters == 7 + 20
+
+
 def test_full_fine_tuning_trains_whole_layers_in_the_models_type() -> None:
     trained = base_arrays(BUILT, SHAPES, 3)
     matrices = sum(inputs * outputs for inputs, outputs in LAYER.values()) + 3 * 8 * 16

@@ -106,6 +106,10 @@ def test_a_narrow_terminal_gets_fewer_columns() -> None:
         assert max(map(len, lines)) <= columns
         assert "tokens/s" in lines[1]
     assert lines[1].split()[-1] == "step"
+    assert table(ONE, WIDE, room=TerminalSize(40, 50))[1].split() == [
+        *("batch", "rank", "layers", "tokens/s", "needs")
+    ]
+    assert table(ONE, WIDE, room=TerminalSize(5, 50))[1].split() == ["batch"]
 
 
 def test_where_rows_are_left_out_those_that_are_marked_stay() -> None:

@@ -32,14 +32,7 @@ class EndedLauncher:
     def read(self, size: int) -> bytes:
         return os.read(self.output_fd, size)
 
-    def pause(self) -> None:
-        self.is_paused = True
-
-    def resume(self) -> None:
-        self.is_paused = False
-
     def end(self) -> None:
-        assert not self.is_paused
         os.close(self.output_fd)
         os.close(self._written_fd)
 
