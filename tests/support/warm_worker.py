@@ -47,6 +47,8 @@ class _WarmWorker(subprocess.Popen[bytes]):
         self.stderr = os.fdopen(stderr, "rb")
         self._waitpid_lock = threading.Lock()
         self._child_created = True
+        # Of a wait that Ctrl-C interrupts.
+        self._sigint_wait_secs = 0.25
 
 
 class WarmSubprocess(SimpleNamespace):
