@@ -55,7 +55,7 @@ def test_an_end_from_outside_ends_the_worker_and_keeps_what_is_known(
     worker = worker_of(tmp_path)
     running.send_signal(sent)
     output = finish(running)
-    assert running.returncode == pytest.ExitCode.INTERRUPTED
+    assert running.returncode == pytest.ExitCode.INTERRUPTED, output
     assert is_gone(worker)
     assert "Best so far (1 of 3 measured)" in output
     assert "warning" not in output
