@@ -8,7 +8,10 @@ r1-distill-14b, at all lengths but 512; the CPU's on Linux, with small float32 m
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from pytest_yourai.core.device import Backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Coefficients:
     checkpointed_logits: float
 
 
-ON_CUDA = Coefficients(
+_ON_CUDA = Coefficients(
     gradients=0.45,
     logits=1.46,
     scores=1.47,
@@ -48,10 +51,15 @@ ON_THE_CPU = Coefficients(
     checkpointed_logits=1.71,
 )
 
-
-ON_METAL = dataclasses.replace(ON_THE_CPU, checkpointed_logits=1.0)
+_ON_METAL = dataclasses.replace(ON_THE_CPU, checkpointed_logits=1.0)
 """What large operations leave, each of which is a batch of its own there: the CPU's, but of the
 logits only those that the loss still needs. Taken from the followed step of Qwen3-8B."""
+
+BY_BACKEND: Mapping[Backend, Coefficients] = {
+    "cuda": _ON_CUDA,
+    "metal": _ON_METAL,
+    "cpu": ON_THE_CPU,
+}
 
 
 @dataclass(frozen=True, slots=True)

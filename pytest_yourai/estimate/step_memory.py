@@ -22,9 +22,8 @@ from pytest_yourai.core.config import FineTuneType, LoraConfig
 from pytest_yourai.core.device import Backend
 from pytest_yourai.estimate.batches_of_work import BatchesOfWork, batches_of
 from pytest_yourai.estimate.coefficients import (
+    BY_BACKEND,
     HOPPER_FLIGHT,
-    ON_CUDA,
-    ON_METAL,
     ON_THE_CPU,
     OPTIMIZER_FLIGHTS,
     Coefficients,
@@ -145,7 +144,7 @@ class StepMemory:
             all_parameters = sum(each.layer.parameters for each in self._layers)
             alive = trained.held_bytes * layer.parameters / all_parameters
         else:
-            alive = self._coefficients.gradients * trained.parameters
+            alive = BY_BACKEND[self.backend].gradients * trained.parameters
         return alive + self._accumulated_bytes
 
     def _in_the_forward_pass(self) -> Moment:
@@ -168,7 +167,7 @@ class StepMemory:
                 flight.loss_elements * self._room,
             )
         capped = self.shapes.family.capped_logits if self.shapes.family else 0
-        logits = (self._coefficients.logits + capped) * self._logits_bytes
+        logits = (BY_BACKEND[self.backend].logits + capped) * self._logits_bytes
         return self._moment(last, self.kept_bytes, self._computed_again, logits, in_flight)
 
     @property
@@ -182,7 +181,7 @@ class StepMemory:
 
     def _in_the_backward_pass(self, index: int, usual: Coefficients | None = None) -> Moment:
         """The backward pass of the layer of that index, by coefficients other than the device's."""
-        by, flight = usual or self._coefficients, HOPPER_FLIGHT
+        by, flight = usual or BY_BACKEND[self.backend], HOPPER_FLIGHT
         own, kept = self._layers[index], self._kept_until(index)
         above = self._ended_in_its_batch(index)
         if not self.config.grad_checkpoint and self._splits_its_batch(own):
@@ -262,10 +261,6 @@ class StepMemory:
             in_flight_bytes=in_flight,
             margin_bytes=margin + _MARGIN_OF_KEPT * kept,
         )
-
-    @property
-    def _coefficients(self) -> Coefficients:
-        return {"cuda": ON_CUDA, "metal": ON_METAL, "cpu": ON_THE_CPU}[self.backend]
 
     @cached_property
     def _work(self) -> BatchesOfWork:

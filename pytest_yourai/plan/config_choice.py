@@ -37,6 +37,7 @@ from pytest_yourai.plan.matrix import (
     AxisValues,
     Matrix,
     combinations,
+    dividing,
     layers_of,
     layers_over,
     read_matrix,
@@ -149,8 +150,7 @@ class ConfigChoice:
                 f"under {LOW_MEMORY_BYTES / GB:g} GB: the low-memory matrix ({held}, {keys}); "
                 "--yourai-matrix or --quick choose another"
             )
-        over = layers_over(self.axes, model.depth)
-        if over:
+        if over := layers_over(self.axes, model.depth):
             numbers = ", ".join(map(str, over))
             yield f"{model.title} has {model.depth} layers: {numbers} became {model.depth}"
         if self.recording is not None:
@@ -183,8 +183,7 @@ def choose_configs(
         effective = matrix.effective_batch_size
     if effective is not None and origins.get(BATCH_SIZE.name) == "matrix" and _is_packaged(matrix):
         # Nobody asked for the others.
-        even = tuple(each for each in axes[BATCH_SIZE.name] if effective % each == 0)
-        axes = {**axes, BATCH_SIZE.name: even}
+        axes = {**axes, BATCH_SIZE.name: dividing(axes[BATCH_SIZE.name], effective)}
     return ConfigChoice(
         matrix=matrix,
         recording=recording,
