@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import atexit
 import functools
+import inspect
+import itertools
 import json
-import os
 import platform
 import resource
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,21 +34,49 @@ _READ_AT_THE_START = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "GLIBC_", "MALLOC_")
 _LIMITS = range(16)
 """All of Linux."""
 
+_PIPES = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+"""As CPython names the ends of the three pipes."""
+
 
 class _WarmWorker(subprocess.Popen[bytes]):
-    """A child of this process as any other, but for its start."""
+    """A child of this process as any other, but that the server behind `requests` starts it."""
 
-    def __init__(self, command: Sequence[str], pid: int, stdout: int, stderr: int) -> None:
-        self.args = list(command)
-        self.pid = pid
-        self.returncode = None
-        self.stdin = None
-        self.stdout = os.fdopen(stdout, "rb")
-        self.stderr = os.fdopen(stderr, "rb")
-        self._waitpid_lock = threading.Lock()
+    _NAMES = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]
+
+    def __init__(
+        self, requests: socket.socket, number: int, command: Sequence[str], **how: Any
+    ) -> None:
+        self._requests, self._number = requests, number
+        super().__init__(command, **how)
+
+    def _execute_child(self, *arguments: Any) -> None:
+        """What CPython calls with all that it has prepared, its pipes among it."""
+        given = self._NAMES.bind(self, *arguments).arguments
+        request = {
+            "number": self._number,
+            "command": given["args"],
+            "environment": dict(given["env"]),
+            "folder": str(Path.cwd()),
+            "limits": [resource.getrlimit(each) for each in _LIMITS],
+        }
+        data = json.dumps(request).encode()
+        assert len(data) < len(worker_server.ENVIRONMENT_ROOM)
+        descriptors = [*given["pass_fds"], given["c2pwrite"], given["errwrite"]]
+        try:
+            socket.send_fds(self._requests, [data], descriptors)
+            self.pid = self._answer()
+        finally:
+            self._close_pipe_fds(*(given[each] for each in _PIPES))  # type: ignore[attr-defined]
         self._child_created = True
-        # Of a wait that Ctrl-C interrupts.
-        self._sigint_wait_secs = 0.25
+
+    def _answer(self) -> int:
+        """Its process id, once it is what it was asked to be."""
+        while True:
+            # One that an interruption kept from being read may come first.
+            number, pid = map(int, self._requests.recv(64).split())
+            if number == self._number:
+                assert pid > 0, "the server's fork did not become a worker"
+                return pid
 
 
 class WarmSubprocess(SimpleNamespace):
@@ -63,6 +91,7 @@ class WarmSubprocess(SimpleNamespace):
 
     def __init__(self, requests: socket.socket) -> None:
         self._requests = requests
+        self._numbers = itertools.count()
         self._cgroups = _cgroups()
         self._read_at_the_start = _at_the_start(worker_environment(FIRST_ENVIRONMENT))
 
@@ -74,26 +103,8 @@ class WarmSubprocess(SimpleNamespace):
             and _cgroups() == self._cgroups
             and _at_the_start(environment) == self._read_at_the_start
         ):
-            return self._fork(command, environment, how["pass_fds"])
+            return _WarmWorker(self._requests, next(self._numbers), command, **how)
         return subprocess.Popen(command, **how)
-
-    def _fork(
-        self, command: Sequence[str], environment: Mapping[str, str], pass_fds: Sequence[int]
-    ) -> _WarmWorker:
-        request = {
-            "command": list(command),
-            "environment": dict(environment),
-            "folder": str(Path.cwd()),
-            "limits": [resource.getrlimit(each) for each in _LIMITS],
-        }
-        data = json.dumps(request).encode()
-        assert len(data) < len(worker_server.ENVIRONMENT_ROOM)
-        out, its_out = os.pipe()
-        err, its_err = os.pipe()
-        socket.send_fds(self._requests, [data], [*pass_fds, its_out, its_err])
-        os.close(its_out)
-        os.close(its_err)
-        return _WarmWorker(command, int(self._requests.recv(64)), out, err)
 
 
 def is_scripted(environment: Mapping[str, str]) -> bool:

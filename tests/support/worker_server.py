@@ -1,9 +1,9 @@
 """Runs scripted workers in forks of a process that has imported all that they need.
 
 `python -P worker_server.py FD PACKAGE ROOM` reads requests from a socket: one JSON object each,
-with the worker's descriptors, answered by its process id. A worker is a child of the process that
-started this one, and /proc shows its own command and environment: by those it is found and ended.
-The server ends with the other end of the socket.
+with the worker's descriptors. The worker answers with its process id. It is a child of the process
+that started this one, and /proc shows its own command and environment: by those it is found and
+ended. The server ends with the other end of the socket.
 """
 
 from __future__ import annotations
@@ -60,7 +60,14 @@ def serve(requests: socket.socket, path: Sequence[str], bootstrap: ModuleType) -
     importlib.import_module(ENGINE)
     messages._reader(messages.Command)
     request, descriptors = _next_process(requests)
-    _become(request, descriptors)
+    pid = -1
+    try:
+        _become(request, descriptors)
+        pid = os.getpid()
+    finally:
+        # Not before: who starts a process finds it as it is to be.
+        requests.sendall(b"%d %d" % (request["number"], pid))
+        requests.close()
     sys.path[:] = path
     bootstrap._take_over_path()
     sys.argv[:] = [str(bootstrap.__file__), *map(str, descriptors[:2])]
@@ -69,18 +76,15 @@ def serve(requests: socket.socket, path: Sequence[str], bootstrap: ModuleType) -
 
 
 def _next_process(requests: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Returns in each forked process."""
+    """Returns in each forked process, which still has `requests` to answer."""
     while True:
         data, descriptors, *_ = socket.recv_fds(requests, LONGEST_REQUEST, 4)
         if not data:
             os._exit(0)
-        pid = _fork_beside()
-        if not pid:
-            requests.close()
+        if not _fork_beside():
             return json.loads(data), descriptors
         for each in descriptors:
             os.close(each)
-        requests.sendall(b"%d" % pid)
 
 
 def _fork_beside() -> int:
