@@ -11,6 +11,17 @@ _IN_A_RECIPE = "name it in the YAML file of --config"
 
 _EPOCHS = "mlx-lm counts steps: give --iters; a sweep with --data names the steps of an epoch"
 
+_OF_SWEEPS = {
+    "--epochs": _EPOCHS,
+    "--num-epochs": _EPOCHS,
+    "--pick": "a sweep names all three answers: give it to yourai train",
+    "--train": "a sweep only measures: leave it out",
+    "--test": "a sweep only measures: leave it out",
+    "--test-batches": "a sweep only measures: leave it out",
+    "--resume-adapter-file": _IN_A_RECIPE,
+    "--clear-cache-threshold": _IN_A_RECIPE,
+}
+
 _OF_OTHERS = {
     "train": {
         "--epochs": _EPOCHS,
@@ -23,16 +34,8 @@ _OF_OTHERS = {
         "--effective-batch-size": "give --batch-size and --grad-accumulation-steps, or "
         + _IN_A_RECIPE,
     },
-    "sweep": {
-        "--epochs": _EPOCHS,
-        "--num-epochs": _EPOCHS,
-        "--pick": "a sweep names all three answers: give it to yourai train",
-        "--train": "a sweep only measures: leave it out",
-        "--test": "a sweep only measures: leave it out",
-        "--test-batches": "a sweep only measures: leave it out",
-        "--resume-adapter-file": _IN_A_RECIPE,
-        "--clear-cache-threshold": _IN_A_RECIPE,
-    },
+    "sweep": _OF_SWEEPS,
+    "models": _OF_SWEEPS,
 }
 """Flags of mlx_lm.lora, by command."""
 

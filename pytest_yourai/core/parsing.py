@@ -18,24 +18,22 @@ _MOST_GB = 1e6
 
 _LEAST_GB = 0.001
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(GB|MB)", re.IGNORECASE)
+_SIZE = re.compile(r"([\d.]+(?:e\d+)?)\s*(GB|MB)", re.IGNORECASE)
 
 
 def memory_bytes(text: str) -> int:
     """Bytes, from a number of GB (1e9 bytes), with or without its unit: `16`, `16GB`, `500 MB`."""
     match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        return _bytes_of(text)
-    return _bytes_of(match[1] if match[2].upper() == "GB" else f"{match[1]}e-3")
-
-
-def _bytes_of(text: str) -> int:
-    gigabytes = _number(text, float)
+    number = _number(match[1] if match else text, float)
+    is_in_mb = match is not None and match[2].upper() == "MB"
+    gigabytes = number / 1000 if number is not None and is_in_mb else number
     # NaN compares false with everything.
     if gigabytes is None or not 0 < gigabytes <= _MOST_GB:
-        raise ValueError(f"it must be a number of GB above 0, such as 16, up to {_MOST_GB:,.0f}")
+        raise ValueError(
+            f"it must be a number of GB above 0, such as 16, 16GB or 500MB, up to {_MOST_GB:,.0f}"
+        )
     if gigabytes < _LEAST_GB:
-        raise ValueError(f"it must be at least {_LEAST_GB:g}, which is 1 MB")
+        raise ValueError(f"it must be at least {_LEAST_GB:g} GB, which is 1 MB")
     return round(gigabytes * GB)
 
 

@@ -21,6 +21,9 @@ def without_flags(arguments: Sequence[str], *flags: str) -> list[str]:
     rest = iter(arguments)
     for argument in rest:
         name, separator, _ = argument.partition("=")
+        if name[:1] == "-" and name[:2] in flags and len(name) > len("-k"):
+            # -kNAME
+            continue
         if name not in flags:
             kept.append(argument)
         elif not separator and name not in _SWITCHES:

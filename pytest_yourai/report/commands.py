@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pytest_yourai.core.answers import find_answers, headlined
-from pytest_yourai.core.axes import SIZES, VARIANTS, value_text
+from pytest_yourai.core.axes import GRAD_ACCUMULATION_STEPS, LORA_KEYS, SIZES, VARIANTS, value_text
 from pytest_yourai.core.config import LoraConfig
 from pytest_yourai.core.outcomes import SkipReason
 from pytest_yourai.core.paths import from_here
+from pytest_yourai.core.ranking import accumulation_follows
 from pytest_yourai.core.shell import command_line
 from pytest_yourai.plan.arguments import without_flags
 from pytest_yourai.plan.invocation import Invocation
@@ -32,7 +33,7 @@ from pytest_yourai.sweep.stage_results import StageResults
 
 _QUICK = ("--quick", "--yourai-quick")
 
-_SELECTING = ("-k", "-m", "--lf", "--last-failed", "--yourai-resume")
+_SELECTING = ("-k", "-m", "--deselect", "--lf", "--last-failed", "--yourai-resume")
 """Flags by which a run is less than its matrix, or goes on with one."""
 
 _ONLY_OF_REPLAY = (
@@ -169,7 +170,14 @@ def _recorded(options: Options, stage: Stage) -> Iterator[str]:
         values = dict.fromkeys(axis.of(each) for each in configs if axis.applies_to(each))
         if axis.name in options.axes or not values or list(values) == [axis.of(usual)]:
             continue
-        if axis.metavar is not None:
+        if axis is GRAD_ACCUMULATION_STEPS and options.effective_batch_size is not None:
+            continue
+        if axis is GRAD_ACCUMULATION_STEPS and accumulation_follows(configs):
+            yield f"--yourai-effective-batch-size={configs[0].effective_batch_size}"
+        elif axis is LORA_KEYS and len(values) > 1:
+            # A flag takes one set.
+            continue
+        elif axis.metavar is not None:
             yield f"--yourai-{axis.flag}={','.join(map(value_text, sorted(values)))}"
         elif list(values) == [True]:
             yield f"--yourai-{axis.flag}"

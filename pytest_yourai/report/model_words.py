@@ -23,7 +23,10 @@ _OF_ALL_MODELS = (
 
 def estimates_line(options: Options, invocation: Invocation) -> str:
     """The command that prints which models fit by estimate, trained as this one was."""
-    kept = only_flags(invocation.arguments, *_OF_ALL_MODELS)
+    recipe = options.recipe_file
+    is_of_all = recipe is not None and recipe.model is None
+    own = ("--yourai-config",) if is_of_all else ()
+    kept = only_flags(invocation.arguments, *_OF_ALL_MODELS, *own)
     words = (*preset_words(options), *budget_words(options), *kept)
     return invocation.line("--yourai-recommend", *words)
 

@@ -118,8 +118,10 @@ def _kept(
 def _fitting(
     columns: Sequence[Column], results: Sequence[TrialResult], width: int | None
 ) -> list[str]:
-    """The table with as many of its columns as there is room for: memory and speed stay longest."""
-    shown = list(columns)
+    """The table with as many of its columns as there is room for."""
+    shown, left_out = list(columns), list(_LEFT_OUT)
+    if accumulation_follows(each.config for each in results):
+        left_out.append(GRAD_ACCUMULATION_STEPS.label)
     while True:
         rows = [
             [column.heading for column in shown],
@@ -127,10 +129,12 @@ def _fitting(
         ]
         for gap in ("  ", " "):
             lines = [f"{gap}{line}" for line in text_table(rows, [True] * len(shown), gap)]
-            if width is None or len(shown) == _FEWEST_COLUMNS or max(map(len, lines)) <= width:
+            if width is None or max(map(len, lines)) <= width:
                 return lines
+        if len(shown) == _FEWEST_COLUMNS:
+            return lines
         known = {column.heading: column for column in shown}
-        shown.remove(next((known[each] for each in _LEFT_OUT if each in known), shown[-1]))
+        shown.remove(next((known[each] for each in left_out if each in known), shown[-1]))
 
 
 _SHOWN_OF_A_CLASS = 3

@@ -220,6 +220,7 @@ def test_help_and_version_of_all(capsys: pytest.CaptureFixture[str]) -> None:
             "--epochs: mlx-lm counts steps: give --iters; a sweep",
         ),
         (["sweep", "tiny", "--num-epochs=3"], "--num-epochs: mlx-lm counts steps: give --iters"),
+        (["models", "tiny", "--pick", "fastest"], "--pick: a sweep names all three answers: give"),
         (["sweep", "tiny", "--pick", "fastest"], "--pick: a sweep names all three answers: give"),
         (["train", "tiny", "--test"], "--test: no test rows are read: afterwards run"),
         (["train", "tiny", "--iter", "5"], "unknown flag --iter: did you mean --iters?"),

@@ -25,6 +25,7 @@ def test_values_are_read() -> None:
     assert memory_bytes("1.5") == 1_500_000_000
     assert memory_bytes("16GB") == memory_bytes("16 gb") == memory_bytes("16")
     assert memory_bytes("500 MB") == 500_000_000
+    assert memory_bytes(".5gb") == memory_bytes("0.5") == memory_bytes("5e2MB")
     assert memory_size("20 GB") == 20_000_000_000
     assert memory_size(" 2.5MB ") == 2_500_000
     assert positive(10)("1e-5") == 1e-5
@@ -38,8 +39,8 @@ def test_values_are_read() -> None:
         (memory_size, "20", "a number of GB or MB, such as 20 GB"),
         (memory_size, "0 GB", "above 0"),
         (memory_bytes, "16 GiB", "a number of GB"),
-        (memory_bytes, "0.0001", "at least 0.001, which is 1 MB"),
-        (memory_bytes, "inf", "GB above 0, such as 16, up to 1,000,000"),
+        (memory_bytes, "0.0001", "at least 0.001 GB, which is 1 MB"),
+        (memory_bytes, "inf", "GB above 0, such as 16, 16GB or 500MB, up to 1,000,000"),
         (positive(10), "nan", "above 0 and at most 10"),
         (positive(10), "0", "above 0"),
         (at_least(2), "1", "whole number of at least 2"),

@@ -26,6 +26,11 @@ def test_a_flag_goes_with_its_value(arguments: list[str], kept: list[str]) -> No
     assert without_flags(arguments, "--yourai-model", "--yourai-recommend") == kept
 
 
+def test_a_short_flag_goes_with_what_is_attached_to_it() -> None:
+    arguments = ["-kbatch1", "-k", "rank4", "--kind", "-x"]
+    assert without_flags(arguments, "-k") == ["--kind", "-x"]
+
+
 def test_the_sizes_and_what_is_changed_are_replaced() -> None:
     architecture = read_presets(packaged_models())["llama-8b"].architecture or {}
     source = ModelSource("m", architecture, None, True, Quantization(8), ("qkvo",))

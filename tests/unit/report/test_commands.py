@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -186,6 +188,28 @@ def test_what_several_ranks_measured_is_measured_by_as_many(pytester: pytest.Pyt
     assert line == (
         "Next, to measure it here: pytest --yourai-model=llama-8b --quick --yourai-hosts=4"
     )
+
+
+def accumulated(folder: Path, steps: Sequence[int]) -> None:
+    """A recording whose rows accumulate so many steps, one after the other."""
+    recorded = json.loads(QUICK.read_text())
+    recorded["all_results"] = recorded["all_results"][: len(steps)]
+    for row, each in zip(recorded["all_results"], steps, strict=True):
+        row |= {"batch_size": 16 // each, "lora_rank": 8, "lora_layers": 4, "grad_accumulation_steps": each}
+    recorded.pop("digest", None)
+    (folder / "accumulated.json").write_text(json.dumps(recorded))
+
+
+def test_accumulation_that_follows_is_measured_again_as_it_was_asked_for(
+    pytester: pytest.Pytester,
+) -> None:
+    accumulated(pytester.path, (16, 8, 4))
+    [line] = said(pytester, "--yourai-replay=accumulated.json")
+    assert line.endswith(" --quick --yourai-effective-batch-size=16")
+    flag = "--yourai-effective-batch-size=16"
+    [line] = said(pytester, "--yourai-replay=accumulated.json", flag)
+    assert line.count("effective-batch-size=16") == 1
+    assert "accumulation" not in line
 
 
 def test_the_flags_of_a_replay_are_kept_to_measure_it_here(pytester: pytest.Pytester) -> None:
