@@ -195,7 +195,12 @@ def accumulated(folder: Path, steps: Sequence[int]) -> None:
     recorded = json.loads(QUICK.read_text())
     recorded["all_results"] = recorded["all_results"][: len(steps)]
     for row, each in zip(recorded["all_results"], steps, strict=True):
-        row |= {"batch_size": 16 // each, "lora_rank": 8, "lora_layers": 4, "grad_accumulation_steps": each}
+        row |= {
+            "batch_size": 16 // each,
+            "lora_rank": 8,
+            "lora_layers": 4,
+            "grad_accumulation_steps": each,
+        }
     recorded.pop("digest", None)
     (folder / "accumulated.json").write_text(json.dumps(recorded))
 
@@ -285,6 +290,15 @@ def test_where_nothing_can_fit_no_change_is_advised(pytester: pytest.Pytester) -
     lines = said(pytester, "--yourai-model=hermes-70b", outcome=Outcome.OOM, needs=60 * GB)
     assert lines[0] == "By estimate this model does not fit, whatever is changed"
     assert len(lines) == 2
+
+
+def test_a_smaller_model_is_estimated_as_this_one_was_trained(pytester: pytest.Pytester) -> None:
+    (pytester.path / "any.yaml").write_text("optimizer: adafactor\n")
+    (pytester.path / "one.yaml").write_text("model: tiny\noptimizer: adafactor\n")
+    for name, is_kept in (("any", True), ("one", False)):
+        given = ("--yourai-model=hermes-70b", f"--yourai-config={name}.yaml")
+        lines = said(pytester, *given, outcome=Outcome.OOM, needs=60 * GB)
+        assert ("--yourai-config" in lines[-1]) is is_kept
 
 
 def test_a_model_that_cannot_be_estimated_gets_the_usual_remedies(

@@ -112,6 +112,15 @@ def test_a_narrow_terminal_gets_fewer_columns() -> None:
     assert table(ONE, WIDE, room=TerminalSize(5, 50))[1].split() == ["batch"]
 
 
+def test_what_follows_from_the_batch_size_makes_room_for_what_is_needed() -> None:
+    results = [
+        result(LoraConfig(size, 8, 4, 513, grad_accumulation_steps=16 // size), 1.0, 10**9)
+        for size in (2, 4)
+    ]
+    lines = table(*results, room=TerminalSize(40, 50))
+    assert lines[1].split() == ["batch", "rank", "layers", "tokens/s", "needs"]
+
+
 def test_where_rows_are_left_out_those_that_are_marked_stay() -> None:
     # From batch size 3 on a step takes longer by more than it does.
     many = [
