@@ -87,9 +87,18 @@ class KeptArrays:
         """Bytes kept from the first trained layer: nothing before its first trained part."""
         if self._is_full:
             return self.layer_bytes
+        return sum(self._stage_bytes[self._first_trained :]) + self._trained_bytes
+
+    @property
+    def _first_trained(self) -> int:
+        """The place of the first stage with a trained part; after the last one without any."""
         stages = self.layer.stages
-        first = stages.index(self._read[0][0]) if self._read else len(stages)
-        return sum(self._stage_bytes[first:]) + self._trained_bytes
+        return stages.index(self._read[0][0]) if self._read else len(stages)
+
+    @property
+    def reaches_its_loop(self) -> bool:
+        """True if the loop over positions runs backward even in the first trained layer."""
+        return any(stage.sliced for stage in self.layer.stages[self._first_trained :])
 
     @cached_property
     def after_attention_bytes(self) -> int:
@@ -177,10 +186,10 @@ class KeptArrays:
         """States of a loop over positions, which its backward pass frees one by one."""
         return _FLOAT32_BYTES * self.tokens * sum(stage.states for stage in self.layer.stages)
 
-    def sliced_bytes(self, *, is_first: bool) -> int:
+    @cached_property
+    def sliced_bytes(self) -> int:
         """Gradients of the slices that such a loop reads, at the end of its backward pass."""
-        stages = self.layer.stages
-        sliced = sum(stage.sliced_in_first if is_first else stage.sliced for stage in stages)
+        sliced = sum(stage.sliced for stage in self.layer.stages)
         return self.vector_bytes(sliced) * self._positions
 
     @property

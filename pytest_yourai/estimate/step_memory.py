@@ -116,7 +116,11 @@ class StepMemory:
         # In the backward pass the last layer of each kind may need most.
         last = {id(each): index for index, each in enumerate(self._layers)}.values()
         moments = [*map(self._in_the_backward_pass, last)]
-        loops = (index for index in last if self._layers[index].states_bytes)
+        loops = (
+            index
+            for index in last
+            if self._layers[index].sliced_bytes and (index or self._layers[0].reaches_its_loop)
+        )
         moments += [*map(self._after_the_loop, loops), self._at_the_loss(), self._at_the_update()]
         if self.backend == "cuda" and self.config.grad_checkpoint:
             moments.append(self._in_the_forward_pass())
@@ -233,8 +237,7 @@ class StepMemory:
         """At the end of the backward pass of a loop over positions."""
         own, kept = self._layers[index], self._kept_until(index)
         again = own.layer_bytes if self.config.grad_checkpoint else 0.0
-        sliced = own.sliced_bytes(is_first=index == 0)
-        return self._moment(own, kept + again - own.states_bytes, sliced, 0.0, 0.0)
+        return self._moment(own, kept + again - own.states_bytes, own.sliced_bytes, 0.0, 0.0)
 
     def _splits_its_batch(self, layer: KeptArrays) -> bool:
         """True if operations on its attention scores are more than a batch, as CUDA counts it.

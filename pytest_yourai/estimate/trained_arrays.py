@@ -54,8 +54,9 @@ def adapter_arrays(built: InspectedShapes, config: LoraConfig) -> TrainedArrays:
     copies = sum(linear.copies for linear in built.linears)
     magnitudes = 0
     if config.fine_tune_type is FineTuneType.DORA:
+        of_layers = built.adapted_outputs[-layers:]
         usual = layers * sum(linear.outputs for linear in built.linears)
-        magnitudes = sum(built.adapted_outputs[-layers:]) or usual
+        magnitudes = sum(of_layers) if of_layers else usual
     return TrainedArrays(
         layers=layers,
         matrices=2 * layers * len(built.linears),

@@ -35,12 +35,12 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
 _STATES = 2
 """States for each position that a gated delta net keeps: before and after their decay."""
 
-_SLICED_KEYS, _SLICED_KEYS_IN_FIRST, _SLICED_VALUES = 7 / 4, 3 / 4, 3 / 4
+_SLICED_KEYS, _SLICED_VALUES = 7 / 4, 3 / 4
 """Share of the gradients of its slices of queries and keys, and of values, that live at once.
 
 MLX fills up the gradient of a slice with zeros to the whole row (Slice::vjp), and in the order in
-which it evaluates most are there before it adds the first two; in the first trained layer it is
-done with queries before it begins with keys. Counted in followed steps of 128 and 256 positions.
+which it evaluates most are there before it adds the first two: counted in the followed step of a
+tiny model with 256 positions.
 """
 
 
@@ -280,19 +280,9 @@ def delta_net(config: KnownConfig, path: str = "linear_attn.") -> Block:
     # The convolution's output with silu's parts, and normed queries and keys for each value head.
     kept = 3 * conv + 2 * value_heads * key_dim + 4 * values
     states = _STATES * value_heads * value_dim * key_dim
-    sliced, in_first = (
-        round(share * value_heads * key_dim + _SLICED_VALUES * values)
-        for share in (_SLICED_KEYS, _SLICED_KEYS_IN_FIRST)
-    )
+    sliced = round(_SLICED_KEYS * value_heads * key_dim + _SLICED_VALUES * values)
     stages = (
-        Stage(
-            readers,
-            kept,
-            kept_wide=states + 4 * values,
-            states=states,
-            sliced=sliced,
-            sliced_in_first=in_first,
-        ),
+        Stage(readers, kept, kept_wide=states + 4 * values, states=states, sliced=sliced),
         Stage((LinearShape(f"{path}out_proj", values, hidden),)),
     )
     vectors = conv * config.needed("linear_conv_kernel_dim") + value_heads + value_dim

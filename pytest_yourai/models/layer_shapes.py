@@ -95,8 +95,6 @@ class Stage:
     """Those of `kept_wide` that a loop over the positions of a row keeps, and frees backwards."""
     sliced: int = 0
     """Elements of the gradients of slices, each for one position and as large as all positions."""
-    sliced_in_first: int = 0
-    """The same in the first trained layer, whose own input needs no gradient."""
 
     @property
     def inputs(self) -> int:

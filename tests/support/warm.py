@@ -80,15 +80,19 @@ class WarmProcess:
 
     def close(self) -> None:
         """End it, and its group."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self.wait()
-        self._report.close()
-        self._output.close()
+        try:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self.wait()
+        finally:
+            self._report.close()
+            self._output.close()
 
     def _number(self) -> int:
         # One packet each.
-        return int(self._report.recv(64))
+        data = self._report.recv(64)
+        assert data, "the server of warm processes has ended"
+        return int(data)
 
 
 @contextmanager

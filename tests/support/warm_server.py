@@ -18,6 +18,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -85,10 +86,12 @@ class _Server:
             pid = os.fork()
             if pid:
                 self._reports[pid] = report
-                report.sendall(b"%d" % pid)
                 for each in descriptors:
                     os.close(each)
             else:
+                # Its group is there once who asked for it knows its number.
+                os.setsid()
+                report.sendall(b"%d" % os.getpid())
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 for end in (report, self._requests, *self._reports.values()):
                     end.close()
@@ -101,13 +104,13 @@ class _Server:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
-            with self._reports.pop(pid) as report:
+            # Who asked for it may be gone.
+            with self._reports.pop(pid) as report, suppress(OSError):
                 report.sendall(b"%d" % os.waitstatus_to_exitcode(status))
 
 
 def _become(request: Mapping[str, Any], streams: Sequence[int], installed: Sequence[str]) -> None:
     """All that a new Python would find."""
-    os.setsid()
     for number, each in enumerate(streams):
         os.dup2(each, number)
         os.close(each)

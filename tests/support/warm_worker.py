@@ -31,6 +31,8 @@ _SERVER = Path(__file__).with_name("worker_server.py")
 _READ_AT_THE_START = ("PYTHON", "LD_", "LC_", "LANG", "TZ", "GLIBC_", "MALLOC_")
 """The beginnings of names of variables that a process reads as it starts."""
 
+_LONGEST_START_S = 120
+
 _LIMITS = range(16)
 """All of Linux."""
 
@@ -90,6 +92,8 @@ class WarmSubprocess(SimpleNamespace):
     DEVNULL = subprocess.DEVNULL
 
     def __init__(self, requests: socket.socket) -> None:
+        # Of one that ended before it could answer a test fails, and does not hang.
+        requests.settimeout(_LONGEST_START_S)
         self._requests = requests
         self._numbers = itertools.count()
         self._cgroups = _cgroups()

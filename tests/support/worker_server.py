@@ -96,6 +96,8 @@ def _fork_beside() -> int:
     pid = int(clone(*map(ctypes.c_long, (number, flags, 0, 0, 0, 0))))
     if pid:
         python.PyOS_AfterFork_Parent()
+        if pid < 0:
+            raise OSError("the system refuses another process")
     else:
         python.PyOS_AfterFork_Child()
     return pid

@@ -386,10 +386,12 @@ def test_phi3_is_met(floor: Floor) -> None:
 
 @pytest.mark.parametrize(
     ("layers", "length", "checkpoint", "needed"),
-    # The first was measured on the CPU; the others are what the followed steps hold.
+    # Those of 3 layers but the first are what the followed steps hold; others were measured, on the
+    # CPU. With 2 layers the delta net is the first that is trained.
     [
         (3, 129, False, 32.9e6),
-        (2, 129, False, 21.4e6),
+        (2, 129, False, 28.05e6),
+        (2, 257, False, 105.6e6),
         (3, 257, False, 114.9e6),
         (3, 129, True, 32.1e6),
     ],
@@ -408,6 +410,20 @@ def test_gradients_of_the_slices_of_a_delta_net_live_until_its_loop_ends(
         backend="cpu",
     )
     assert found.minimum_bytes == pytest.approx(needed, rel=0.1)
+
+
+def test_a_loop_below_all_that_is_trained_holds_no_gradients() -> None:
+    found = estimate_training_memory(
+        {**TINY_FAMILIES["qwen3_5"], "torch_dtype": "float32"},
+        batch_size=2,
+        lora_rank=8,
+        lora_layers=2,
+        seq_length=129,
+        quantization_bits=None,
+        lora_keys=["out_proj"],
+        backend="cpu",
+    )
+    assert found.minimum_bytes < 14e6
 
 
 FLOORS = [
