@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 
-from pytest_yourai.core.axes import GRAD_ACCUMULATION_STEPS, RECIPE
+from pytest_yourai.core.axes import GRAD_ACCUMULATION_STEPS, RECIPE, Axis
 from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
 from pytest_yourai.core.noise import is_surely_faster
 from pytest_yourai.core.recipe_needs import LIGHTEST_OPTIMIZERS
@@ -110,6 +110,12 @@ def accumulation_follows(configs: Iterable[LoraConfig]) -> bool:
     every = list(configs)
     rows = {each.effective_batch_size for each in every}
     return len(rows) == 1 and len({each.grad_accumulation_steps for each in every}) > 1
+
+
+def independent(axes: Iterable[Axis], configs: Iterable[LoraConfig]) -> list[Axis]:
+    """`axes` without accumulation that follows from the batch size."""
+    follows = accumulation_follows(configs)
+    return [axis for axis in axes if not (follows and axis is GRAD_ACCUMULATION_STEPS)]
 
 
 def _is_better_otherwise(other: TrialResult, result: TrialResult) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Container, Iterator, Sequence
 
 from pytest_yourai.core.axes import GRAD_ACCUMULATION_STEPS, SIZES
 from pytest_yourai.plan.flags import FLAGS
@@ -17,31 +18,27 @@ _SWITCHES = (
 
 def without_flags(arguments: Sequence[str], *flags: str) -> list[str]:
     """`arguments` of pytest without `flags` and their values."""
-    kept: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        name, separator, _ = argument.partition("=")
-        if name[:1] == "-" and name[:2] in flags and len(name) > len("-k"):
-            # -kNAME
-            continue
-        if name not in flags:
-            kept.append(argument)
-        elif not separator and name not in _SWITCHES:
-            next(rest, None)
-    return kept
+    return [word for is_one, words in _parted(arguments, flags) if not is_one for word in words]
 
 
 def only_flags(arguments: Sequence[str], *flags: str) -> list[str]:
     """Of `arguments` of pytest only `flags` and their values."""
-    kept: list[str] = []
+    return [word for is_one, words in _parted(arguments, flags) if is_one for word in words]
+
+
+def _parted(
+    arguments: Sequence[str], flags: Container[str]
+) -> Iterator[tuple[bool, Sequence[str]]]:
+    """Each argument, and with one of `flags` its value; True for these."""
     rest = iter(arguments)
     for argument in rest:
         name, separator, _ = argument.partition("=")
-        if name in flags:
-            kept.append(argument)
-            if not separator and name not in _SWITCHES:
-                kept.append(next(rest, ""))
-    return kept
+        # -kNAME
+        has_attached = name[:2] in flags and len(name) > len("-k")
+        if name in flags and not separator and name not in _SWITCHES:
+            yield True, [argument, *itertools.islice(rest, 1)]
+        else:
+            yield name in flags or has_attached, [argument]
 
 
 def changed_arguments(arguments: Sequence[str], fit: NearestFit) -> list[str]:

@@ -13,6 +13,7 @@ from pytest_yourai.core.ranking import (
     accumulation_follows,
     best_first,
     fastest_batches,
+    independent,
     pareto,
 )
 from pytest_yourai.core.results import TrialResult
@@ -95,13 +96,8 @@ def _marks(results: Sequence[TrialResult]) -> dict[LoraConfig, str]:
 
 
 def _legend(naming: ConfigLabels, configs: Iterable[LoraConfig]) -> list[str]:
-    follows = accumulation_follows(configs)
-    varying = [
-        axis.title.lower()
-        for axis in naming.varying
-        if not (follows and axis is GRAD_ACCUMULATION_STEPS)
-    ]
-    axes = " × ".join(("rank × layers", *varying))
+    varying = independent(naming.varying, configs)
+    axes = " × ".join(("rank × layers", *(axis.title.lower() for axis in varying)))
     return [unbeaten_legend(naming), f"> the fastest batch size of its {axes}"]
 
 

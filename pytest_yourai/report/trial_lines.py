@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pytest_yourai.core.answers import find_answers, headlined
 from pytest_yourai.core.axes import (
     FINE_TUNE_TYPE,
-    GRAD_ACCUMULATION_STEPS,
     NUM_LAYERS,
     RECIPE,
     SIZES,
@@ -19,7 +18,7 @@ from pytest_yourai.core.config import FineTuneType, LoraConfig, Objective
 from pytest_yourai.core.labels import ConfigLabels
 from pytest_yourai.core.noise import noise_of
 from pytest_yourai.core.outcomes import Outcome
-from pytest_yourai.core.ranking import accumulation_follows, soak_survivors
+from pytest_yourai.core.ranking import accumulation_follows, independent, soak_survivors
 from pytest_yourai.core.results import TrialResult, pace
 from pytest_yourai.core.sanitize import printable
 from pytest_yourai.core.soak_results import SoakResult
@@ -71,9 +70,7 @@ def swept_title(configs: Sequence[LoraConfig], naming: ConfigLabels) -> str:
     parts = []
     follows = accumulation_follows(configs)
     end = f", in updates of {configs[0].effective_batch_size:,} rows" if follows else ""
-    for axis in (*SIZES, *naming.varying):
-        if follows and axis is GRAD_ACCUMULATION_STEPS:
-            continue
+    for axis in (*SIZES, *independent(naming.varying, configs)):
         values = dict.fromkeys(axis.of(each) for each in configs if axis.applies_to(each))
         texts = map(value_text, sorted(values))
         parts += [f"{axis.label} {', '.join(texts)}"] if values else []
